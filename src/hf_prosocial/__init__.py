@@ -1,0 +1,70 @@
+"""Safe, humane decoding for open language models: ProSocialAlign (arXiv 2512.06515) for transformers and PEFT.
+
+A preference weighs five objectives; a small reward model, conditioned on it, guides any causal language model that
+shares its tokenizer, token by token:
+
+    from hf_prosocial import Preference, ProSocialProcessor, load_arm
+
+    arm = load_arm("path-or-hub-id")                                # a PeftModel with a PBLoRA adapter
+    preference = Preference(empathy=0.5, helpfulness=0.5)           # on the simplex, or an error that says why not
+    processor = ProSocialProcessor(arm, preference, beta=1.0)       # a transformers LogitsProcessor
+    model.generate(**inputs, logits_processor=[processor])          # scores (rows, vocabulary) are guided at each step
+
+What there is:
+
+- `Preference`: weights over named objectives.
+- `PBLoraConfig`, `PBLoraModel`: the adapter, as a PEFT tuner; `bake(preference)` makes it an ordinary LoRA.
+- `ArmTrainer`, `ArmTrainingArguments`, `read_pairs`: train one from preference pairs.
+- `load_arm`: an adapter and its base, checked against each other.
+- `ProSocialProcessor`, `GuidanceLost`: guided inference, and what is raised where guidance would be lost.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .arm import ArmTrainer, ArmTrainingArguments, BaseMismatch, load_arm, read_pairs
+    from .decoding import GuidanceLost, ProSocialProcessor
+    from .pblora import PBLoraConfig, PBLoraModel
+    from .preference import OBJECTIVES, Preference
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for (PEP 562): torch and PEFT take seconds to import, and `prosocial --help` needs neither.
+_PLACES = {
+    "OBJECTIVES": "preference",
+    "Preference": "preference",
+    "PBLoraConfig": "pblora",
+    "PBLoraModel": "pblora",
+    "ArmTrainer": "arm",
+    "ArmTrainingArguments": "arm",
+    "BaseMismatch": "arm",
+    "load_arm": "arm",
+    "read_pairs": "arm",
+    "GuidanceLost": "decoding",
+    "ProSocialProcessor": "decoding",
+}
+
+__all__ = [
+    "OBJECTIVES",
+    "ArmTrainer",
+    "ArmTrainingArguments",
+    "BaseMismatch",
+    "GuidanceLost",
+    "PBLoraConfig",
+    "PBLoraModel",
+    "Preference",
+    "ProSocialProcessor",
+    "load_arm",
+    "read_pairs",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,149 @@
+"""load_arm: an adapter and its base, checked against each other, ready to guide."""
+
+import copy
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, PeftModel
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_prosocial.identity import RECORDED_DTYPES, tokenizer_hash, weight_hash, weight_hashes
+from hf_prosocial.pblora import PBLoraConfig
+
+MISMATCHES = ("base_weights", "tokenizer", "chat_template")
+"""What `load_arm` compares with the adapter's record, and what `allow_mismatch` may name."""
+
+
+class BaseMismatch(ValueError):
+    """The adapter was trained on another base, tokenizer or chat template."""
+
+
+def load_arm(
+    arm_id: str | Path,
+    base: str | Path | PreTrainedModel | None = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    objectives: Sequence[str] | None = None,
+    allow_mismatch: Collection[str] = (),
+    dtype: torch.dtype | str = "auto",
+    device_map: str | dict | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> PeftModel:
+    """Load a PV-ARM: a PBLoRA adapter, saved by this package or by [PARM], on its base.
+
+    Args:
+        arm_id: directory or Hub id of the adapter.
+        base: the model that the adapter was trained on; by default the one that it records. A loaded model is not
+            changed: the ARM shares the memory of its weights, so that one copy serves as base and as guide.
+        tokenizer: the base's, to compare with the adapter's record. Where `base` is a directory or an id, its
+            tokenizer is loaded for that; with a loaded model and no tokenizer here, leave the comparison to
+            `ProSocialProcessor(tokenizer=...)`.
+        objectives: names for the objectives of an adapter that does not name its own ([PARM]); otherwise
+            `objective_0`, `objective_1`, ...
+        allow_mismatch: any of "base_weights", "tokenizer", "chat_template": differences to accept.
+        dtype, device_map: for loading the base, as in transformers. They cannot be given with a loaded model.
+        revision, token: of the adapter on the Hub.
+
+    Returns:
+        The PeftModel in evaluation mode, its weights frozen.
+
+    Raises:
+        BaseMismatch: a recorded hash or template differs from what was found.
+        ValueError: not a PBLoRA adapter, no base known, or arguments that contradict each other.
+    """
+    unknown = sorted(set(allow_mismatch) - set(MISMATCHES))
+    if unknown:
+        raise ValueError(f"allow_mismatch may name {list(MISMATCHES)}, found {unknown}")
+    config = _adapter_config(arm_id, objectives, revision, token)
+    if isinstance(base, PreTrainedModel):
+        if dtype != "auto" or device_map is not None:
+            raise ValueError("dtype and device_map are for loading a base; this one is loaded already: move it itself")
+        model = sharing_weights(base)
+    else:
+        base_id = base or config.base_model_name_or_path
+        if not base_id:
+            raise ValueError(f"the adapter {arm_id} records no base; pass base=")
+        model = AutoModelForCausalLM.from_pretrained(base_id, dtype=dtype, device_map=device_map)
+        if tokenizer is None and config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
+            tokenizer = AutoTokenizer.from_pretrained(base_id)
+    _check(arm_id, config, model, tokenizer, allow_mismatch)
+    hub = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
+    arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
+    arm.requires_grad_(False)
+    return arm.eval()
+
+
+def record_base(
+    config: PBLoraConfig, base: nn.Module, tokenizer: PreTrainedTokenizerBase, name_or_path: str | None = None
+) -> None:
+    """Write into an adapter's configuration what `load_arm` compares: the base's weights, the tokenizer, its template.
+
+    Call it on the base in the dtype of its checkpoint: hashes for narrower dtypes follow from that, not the reverse.
+    """
+    config.base_weight_hashes = weight_hashes(base)
+    config.tokenizer_hash = tokenizer_hash(tokenizer)
+    config.chat_template = tokenizer.chat_template
+    if name_or_path is not None:
+        config.base_model_name_or_path = name_or_path
+
+
+def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """A second model over the same memory: adapters put on it leave the first one as it is."""
+    memo: dict[int, object] = {}
+    for weight in model.parameters():
+        memo[id(weight)] = nn.Parameter(weight.detach(), requires_grad=False)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer
+    return copy.deepcopy(model, memo)
+
+
+def _adapter_config(
+    arm_id: str | Path, objectives: Sequence[str] | None, revision: str | None, token: str | bool | None
+) -> PBLoraConfig:
+    hub = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
+    config = PeftConfig.from_pretrained(str(arm_id), **hub)
+    if not isinstance(config, PBLoraConfig):
+        raise ValueError(f"{arm_id} holds a {config.peft_type} adapter; load_arm takes PBLoRA adapters")
+    if objectives is not None:
+        named = config.objectives != tuple(f"objective_{index}" for index in range(len(config.objectives or ())))
+        if named and tuple(objectives) != config.objectives:
+            raise ValueError(f"the adapter names its objectives {list(config.objectives)}, found {list(objectives)}")
+        config.objectives = tuple(objectives)
+        config.name_objectives()
+    return config
+
+
+def _check(
+    arm_id: str | Path,
+    config: PBLoraConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    allow_mismatch: Collection[str],
+) -> None:
+    found: list[str] = []
+    if config.base_weight_hashes is not None and "base_weights" not in allow_mismatch:
+        dtype = str(model.dtype).removeprefix("torch.")
+        expected = config.base_weight_hashes.get(dtype)
+        if expected is None:
+            known = ", ".join(str(one).removeprefix("torch.") for one in RECORDED_DTYPES)
+            found.append(f"base_weights: the base is in {dtype}, but weights are recorded for {known} only")
+        elif (actual := weight_hash(model, model.dtype)) != expected:
+            found.append(f"base_weights: the adapter was trained on {expected[:12]}..., this base is {actual[:12]}...")
+    if tokenizer is not None:
+        if config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
+            actual = tokenizer_hash(tokenizer)
+            if actual != config.tokenizer_hash:
+                found.append(f"tokenizer: trained with {config.tokenizer_hash[:12]}..., this one is {actual[:12]}...")
+        if config.chat_template is not None and "chat_template" not in allow_mismatch:
+            if tokenizer.chat_template != config.chat_template:
+                found.append("chat_template: the adapter was trained with another template than this tokenizer's")
+    if found:
+        names = ", ".join(repr(line.partition(":")[0]) for line in found)
+        raise BaseMismatch(
+            f"the adapter {arm_id} does not belong to this base:\n  "
+            + "\n  ".join(found)
+            + f"\nUse the base {config.base_model_name_or_path!r}, or accept it by allow_mismatch=[{names}]"
+        )

@@ -1,0 +1,145 @@
+"""How well an ARM orders held-out pairs, and whether its preference controls which ones  [METHOD, What is measured]."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from peft import PeftModel
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_prosocial.preference import Preference
+
+from .batch import collate, reply_log_probs
+from .pairs import Pair, Pairs
+
+_Z95 = 1.959964  # two-sided 95 % of the normal distribution
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval, and the number of pairs behind it."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Margins:
+    """log-probabilities of both replies of each pair, under the base and under a list of preferences.
+
+    Attributes:
+        objectives: the names, k of them.
+        objective: each pair's objective, (pairs,) int64.
+        tokens: tokens of the chosen and the rejected reply, (2, pairs).
+        base: log π_0(y | x) of the guide's own base, (2, pairs), nats.
+        guided: log π_r(y | x, p), (k + 1, 2, pairs), nats: p the k one-hot preferences, then the uniform one.
+    """
+
+    objectives: tuple[str, ...]
+    objective: Int[Tensor, " pairs"]
+    tokens: Float[Tensor, "2 pairs"]
+    base: Float[Tensor, "2 pairs"]
+    guided: Float[Tensor, "preferences 2 pairs"]
+
+    def margin(self, *, per_token: bool) -> Float[Tensor, "preferences pairs"]:
+        """Δ(p): the log-ratio to the base of the chosen reply minus the rejected one's; (k + 1, pairs).
+
+        With `per_token`, each log-ratio is divided by its reply's tokens, so that length alone decides nothing.
+        """
+        ratio = self.guided - self.base
+        if per_token:
+            ratio = ratio / self.tokens
+        return ratio[:, 0] - ratio[:, 1]
+
+    def accuracy(self, objective: int, preference: int, *, per_token: bool) -> Estimate:
+        """Share of an objective's pairs with Δ > 0 (ties count 0.5), with its Wilson interval."""
+        return proportion(self.margin(per_token=per_token)[preference][self.objective == objective])
+
+    def raw_accuracy(self, objective: int, preference: int | None) -> Estimate:
+        """Share with log π(y_w) > log π(y_l), without the base and mostly a matter of length; None is the base."""
+        log_probs = self.base if preference is None else self.guided[preference]
+        return proportion((log_probs[0] - log_probs[1])[self.objective == objective])
+
+    def longer_wins(self, objective: int) -> Estimate:
+        """What "the longer reply wins" scores."""
+        return proportion((self.tokens[0] - self.tokens[1])[self.objective == objective])
+
+    def control_matrix(self, *, per_token: bool) -> Float[Tensor, "k k"]:
+        """Row one-hot p_i, column the mean margin on objective j's pairs."""
+        margin = self.margin(per_token=per_token)[:-1]
+        columns = [margin[:, self.objective == index].mean(-1) for index in range(len(self.objectives))]
+        return torch.stack(columns, dim=-1)
+
+    def control(self, objective: int, *, per_token: bool) -> Estimate:
+        """Column `objective`: diagonal minus the mean of the other rows, with its paired interval over pairs."""
+        margin = self.margin(per_token=per_token)[:-1, self.objective == objective].double()
+        others = (margin.sum(0) - margin[objective]) / (len(margin) - 1)
+        return mean_estimate(margin[objective] - others)
+
+
+def measure_margins(arm: PeftModel, pairs: Pairs, *, pad_token_id: int, batch_tokens: int = 4096) -> Margins:
+    """Score pairs under the base, every one-hot preference and the uniform one: k + 2 forward passes over the pairs.
+
+    Args:
+        arm: from `load_arm`; its set preference is left as it was.
+        pairs: from `read_pairs`, with the ARM's objectives.
+        pad_token_id: fills the batches; masked, so that any id does.
+        batch_tokens: the most tokens, padding included, of one forward pass.
+    """
+    tuner = arm.base_model
+    adapter = tuner.active_adapters[0]
+    k = len(pairs.objectives)
+    weights = torch.cat([torch.eye(k), Preference.uniform(objectives=pairs.objectives).tensor()[None]])
+    base, guided = torch.empty(2, len(pairs.rows)), torch.empty(k + 1, 2, len(pairs.rows))
+    with torch.no_grad(), tqdm(total=len(pairs.rows), desc="margins", unit="pair", disable=None) as progress:
+        for indices in _batches(pairs.rows, batch_tokens):
+            batch = collate([pairs.rows[index] for index in indices], pad_token_id)
+            inputs = [
+                batch[name].to(arm.device) for name in ("input_ids", "attention_mask", "position_ids", "reply_mask")
+            ]
+            with arm.disable_adapter():
+                base[:, indices] = reply_log_probs(arm, *inputs).view(2, -1).cpu()
+            for row, p in enumerate(weights):
+                with tuner.preference_state.using(adapter, tuner.preference_weights(p, adapter)):
+                    guided[row][:, indices] = reply_log_probs(arm, *inputs).view(2, -1).cpu()
+            progress.update(len(indices))
+    tokens = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in pairs.rows]).T.float()
+    objective = torch.tensor([pair.objective for pair in pairs.rows])
+    return Margins(pairs.objectives, objective, tokens, base, guided)
+
+
+def proportion(differences: Float[Tensor, " pairs"]) -> Estimate:
+    """Share of differences above 0, ties counting 0.5, with the Wilson score interval at 95 %."""
+    count = len(differences)
+    if count == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    share = ((differences > 0).float() + 0.5 * (differences == 0).float()).mean().item()
+    centre = (share + _Z95**2 / (2 * count)) / (1 + _Z95**2 / count)
+    half = _Z95 * (share * (1 - share) / count + _Z95**2 / (4 * count**2)) ** 0.5 / (1 + _Z95**2 / count)
+    return Estimate(share, centre - half, centre + half, count)
+
+
+def mean_estimate(values: Tensor) -> Estimate:
+    """A mean with its normal 95 % interval."""
+    count = len(values)
+    if count < 2:
+        return Estimate(values.mean().item(), float("-inf"), float("inf"), count)
+    mean, half = values.mean().item(), _Z95 * values.std().item() / count**0.5
+    return Estimate(mean, mean - half, mean + half, count)
+
+
+def _batches(pairs: list[Pair], batch_tokens: int) -> list[list[int]]:
+    """Indices of pairs in batches of similar length, none above `batch_tokens` unless one pair alone is."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(pairs)), key=lambda index: pairs[index].length):
+        if batches and 2 * (len(batches[-1]) + 1) * pairs[index].length <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

@@ -1,0 +1,175 @@
+"""Preference pairs: read them, check every row, and turn them into tokens."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+FIELDS = ("attribute", "prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One tokenised comparison: for `prompt`, people preferred `chosen` to `rejected` in one objective.
+
+    Attributes:
+        line: the row's line in its file, from 1.
+        objective: index of the row's attribute among the model's objectives.
+        prompt, chosen, rejected: token ids; the replies end with the end-of-turn token.
+    """
+
+    line: int
+    objective: int
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer of the two sequences."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+class MalformedRow(ValueError):
+    """A row that cannot be trained on; `reason` is one of a few words to count by."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+@dataclass
+class Pairs:
+    """The rows that can be trained on, and those that cannot, by line and reason."""
+
+    objectives: tuple[str, ...]
+    rows: list[Pair] = field(default_factory=list)
+    malformed: dict[int, MalformedRow] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """Rows to train on, by objective."""
+        found = Counter(pair.objective for pair in self.rows)
+        return {name: found[index] for index, name in enumerate(self.objectives)}
+
+    def report(self) -> str:
+        """What was kept and what was left out, every line named."""
+        kept = ", ".join(f"{name} {count}" for name, count in self.counts().items())
+        text = [f"{len(self.rows)} pairs ({kept}); {len(self.malformed)} malformed rows left out"]
+        reasons: dict[str, list[int]] = {}
+        for line, error in self.malformed.items():
+            reasons.setdefault(error.reason, []).append(line)
+        text += [
+            f"  {reason}: {len(lines)} (line {', '.join(map(str, lines))})" for reason, lines in sorted(reasons.items())
+        ]
+        return "\n".join(text)
+
+
+def read_pairs(
+    path: str | Path, tokenizer: PreTrainedTokenizerBase, objectives: Sequence[str], max_length: int
+) -> Pairs:
+    """Read a JSON-lines file in TRL's preference format plus `attribute`, and tokenise it.
+
+    A row is `{"attribute": name, "prompt": ..., "chosen": ..., "rejected": ...}`, each text a list of chat messages or
+    a plain string. A malformed row is left out and kept, with its line and reason, in `Pairs.malformed`.
+
+    Args:
+        path: the file.
+        tokenizer: the ARM's; chat messages go through its chat template.
+        objectives: the ARM's objectives, in order.
+        max_length: the most tokens that prompt and reply may have together. Longer rows are malformed: a cut reply
+            would teach where to stop.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not one row can be trained on.
+    """
+    with Path(path).open(encoding="utf-8") as lines:
+        pairs = tokenize_rows(lines, tokenizer, objectives, max_length)
+    if not pairs.rows:
+        raise ValueError(f"no row of {path} can be trained on; {pairs.report()}")
+    return pairs
+
+
+def tokenize_rows(
+    rows: Iterable[str | dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    objectives: Sequence[str],
+    max_length: int,
+) -> Pairs:
+    """The same for rows at hand, as dictionaries or lines of JSON; lines count from 1."""
+    pairs = Pairs(tuple(objectives))
+    for line, row in enumerate(rows, start=1):
+        try:
+            pairs.rows.append(_pair(line, row, tokenizer, pairs.objectives, max_length))
+        except MalformedRow as error:
+            pairs.malformed[line] = error
+    return pairs
+
+
+def _pair(
+    line: int,
+    row: str | dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    objectives: tuple[str, ...],
+    max_length: int,
+) -> Pair:
+    if isinstance(row, str):
+        try:
+            row = json.loads(row)
+        except json.JSONDecodeError as error:
+            raise MalformedRow("not JSON", str(error)) from error
+    if not isinstance(row, dict):
+        raise MalformedRow("not an object", type(row).__name__)
+    missing = [name for name in FIELDS if row.get(name) is None]
+    if missing:
+        raise MalformedRow("missing field", ", ".join(missing))
+    if row["attribute"] not in objectives:
+        raise MalformedRow("unknown attribute", f"{row['attribute']!r} is not among {list(objectives)}")
+    prompt, chosen = prompt_and_reply(tokenizer, row["prompt"], row["chosen"])
+    _, rejected = prompt_and_reply(tokenizer, row["prompt"], row["rejected"])
+    if chosen == rejected:
+        raise MalformedRow("both replies alike")
+    pair = Pair(line, objectives.index(row["attribute"]), prompt, chosen, rejected)
+    if pair.length > max_length:
+        raise MalformedRow("too long", f"{pair.length} tokens, at most {max_length}")
+    return pair
+
+
+def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any) -> tuple[list[int], list[int]]:
+    """Token ids of the prompt, as generation would see it, and of the reply with its end-of-turn token.
+
+    Raises:
+        MalformedRow: an empty or ill-formed text, or a chat template that does not continue the prompt.
+    """
+    if isinstance(prompt, str) and isinstance(reply, str):
+        if not reply.strip():
+            raise MalformedRow("empty reply")
+        reply_ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
+        return list(tokenizer(prompt)["input_ids"]), [*reply_ids, tokenizer.eos_token_id]
+    for name, messages in (("prompt", prompt), ("reply", reply)):
+        if not _are_messages(messages):
+            raise MalformedRow("not chat messages", f"the {name} is {messages!r:.80}")
+    if not reply[-1]["content"].strip():
+        raise MalformedRow("empty reply")
+    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*prompt, *reply], tokenize=False)
+    if not isinstance(before, str) or not isinstance(whole, str) or not whole.startswith(before):
+        raise MalformedRow("chat template", "the whole conversation does not begin with the prompt")
+    # Whitespace after the end-of-turn token is never generated, so it is not part of the reply.
+    after = whole[len(before) :].rstrip()
+    reply_ids = list(tokenizer(after, add_special_tokens=False)["input_ids"])
+    if after == reply[-1]["content"].rstrip():
+        reply_ids.append(tokenizer.eos_token_id)
+    return list(tokenizer(before, add_special_tokens=False)["input_ids"]), reply_ids
+
+
+def _are_messages(messages: Any) -> bool:
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(isinstance(one, dict) and isinstance(one.get("content"), str) and one.get("role") for one in messages)
+    )

@@ -1,0 +1,207 @@
+"""ArmTrainer: trains PV-ARM, the preference-conditioned autoregressive reward model."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+
+from hf_prosocial.pblora import PBLoraModel
+
+from .batch import PairCollator, reply_log_probs
+from .pairs import Pair, Pairs
+from .preference_sampling import Sampling, draw_preferences
+
+
+@dataclass
+class ArmTrainingArguments(TrainingArguments):
+    """transformers' TrainingArguments, and what is PV-ARM's own.
+
+    Args:
+        beta_r: β_r of the loss, the inverse temperature of a pair's log-ratio  [PARM: 0.01].
+        preference_concentration: α of the Dirichlet that each row's preference is drawn from  [PARM: 0.5].
+        preference_sampling: "dirichlet" or "size_biased"; the same expected loss, see `draw_preferences`.
+        w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
+    """
+
+    beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
+    preference_concentration: float = field(default=0.5, metadata={"help": "α of the preferences' Dirichlet"})
+    preference_sampling: Sampling = field(default="dirichlet", metadata={"help": "dirichlet or size_biased"})
+    w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta_r <= 0 or self.preference_concentration <= 0 or self.w2_learning_rate_ratio <= 0:
+            raise ValueError(
+                "beta_r, preference_concentration and w2_learning_rate_ratio must be above 0, found "
+                f"{self.beta_r}, {self.preference_concentration} and {self.w2_learning_rate_ratio}"
+            )
+        if self.preference_sampling not in ("dirichlet", "size_biased"):
+            raise ValueError(f"preference_sampling is dirichlet or size_biased, found {self.preference_sampling!r}")
+
+
+class PairDataset(Dataset):
+    """Pairs, one an item, for `Trainer`."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs.rows)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs.rows[index]
+
+
+def pair_losses(log_probs: Float[Tensor, " rows"], beta_r: float) -> Float[Tensor, " pairs"]:
+    """ℓ = −log σ(β_r · (log π_r(y_w | x, p) − log π_r(y_l | x, p))), from rows as `collate` orders them."""
+    chosen, rejected = log_probs.chunk(2)
+    return -F.logsigmoid(beta_r * (chosen - rejected))
+
+
+class ArmTrainer(Trainer):
+    """`transformers.Trainer` with METHOD's loss: each row under a preference of its own, objectives summed.
+
+    L_i = (1/N) Σ over the rows labelled for objective i of p_row,i · ℓ_row, N all pairs of the optimiser step; the
+    step descends Σ_i L_i.
+
+    Args:
+        model: a `PeftModel` with one active PBLoRA adapter.
+        args: `ArmTrainingArguments`.
+        train_dataset, eval_dataset: pairs, from `read_pairs`.
+        processing_class: the tokenizer; its pad token fills the batches.
+        callbacks: transformers' callbacks.
+
+    Raises:
+        ValueError: a model without a PBLoRA adapter, pairs labelled for other objectives than the adapter's, or a
+            way of training in which rows would lose their preferences (`nn.DataParallel`, re-entrant checkpointing).
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        args: ArmTrainingArguments,
+        train_dataset: Pairs,
+        processing_class: PreTrainedTokenizerBase,
+        eval_dataset: Pairs | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        self.tuner = _pblora(model)
+        for pairs in (train_dataset, eval_dataset):
+            if pairs is not None and pairs.objectives != self.objectives:
+                raise ValueError(
+                    f"pairs are labelled for {list(pairs.objectives)}, the adapter has {list(self.objectives)}"
+                )
+        if args.n_gpu > 1:
+            raise ValueError("nn.DataParallel does not split a preference per row; use accelerate launch instead")
+        if args.gradient_checkpointing:
+            given = args.gradient_checkpointing_kwargs or {}
+            if given.get("use_reentrant"):
+                raise ValueError("gradient checkpointing must be non-reentrant: use_reentrant=False")
+            args.gradient_checkpointing_kwargs = {**given, "use_reentrant": False}
+        pad = processing_class.pad_token_id
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=PairCollator(processing_class.eos_token_id if pad is None else pad),
+            train_dataset=PairDataset(train_dataset),
+            eval_dataset=None if eval_dataset is None else PairDataset(eval_dataset),
+            processing_class=processing_class,
+            callbacks=callbacks,
+        )
+        # The loss below is already a mean over all pairs of the optimiser step.
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The adapter's objectives, in order."""
+        return self.tuner.peft_config[self.tuner.active_adapters[0]].objectives
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Tensor | int | None]:
+        """The micro-batches of an optimiser step, and the number of pairs in all of them (N of the loss)."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        pairs = torch.tensor(sum(len(batch["objective"]) for batch in batches), device=device)
+        # Gradients are averaged over processes, so N is the processes' mean.
+        return batches, self.accelerator.reduce(pairs.float(), reduction="mean")
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Σ_i L_i of the micro-batch, each row under its own preference."""
+        objective, line = inputs["objective"], inputs["line"]
+        p, weight = draw_preferences(
+            objective.tolist(),
+            line.tolist(),
+            k=len(self.objectives),
+            concentration=self.args.preference_concentration,
+            sampling=self.args.preference_sampling,
+            seed=self.args.seed,
+            step=self.state.global_step,
+        )
+        # Set until the next step, not only for the forward pass: gradient checkpointing recomputes in the backward.
+        self.tuner.set_preference(p.repeat(2, 1))
+        log_probs = reply_log_probs(
+            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], inputs["reply_mask"]
+        )
+        losses = pair_losses(log_probs, self.args.beta_r)
+        count = len(losses) if num_items_in_batch is None else num_items_in_batch
+        loss = (weight.to(losses.device) * losses).sum() / count
+        return (loss, log_probs) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Evaluation by `Trainer`: the loss alone. Margins and control come from `hf_prosocial.arm.margins`."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Trainer's optimiser, with W2 in a group of its own where `w2_learning_rate_ratio` is not 1."""
+        if self.optimizer is None and self.args.w2_learning_rate_ratio != 1:
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            by_rate: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    by_rate["pblora_W2" in name].append(parameter)
+            rate = options.pop("lr")
+            self.optimizer = optimizer_class(
+                [
+                    {"params": by_rate[False], "lr": rate, "weight_decay": self.args.weight_decay},
+                    {
+                        "params": by_rate[True],
+                        "lr": rate * self.args.w2_learning_rate_ratio,
+                        "weight_decay": self.args.weight_decay,
+                    },
+                ],
+                **options,
+            )
+            return self.optimizer
+        return super().create_optimizer(*args, **kwargs)
+
+
+def _pblora(model: PeftModel) -> PBLoraModel:
+    tuner = model.base_model if isinstance(model, PeftModel) else model
+    if not isinstance(tuner, PBLoraModel) or len(tuner.active_adapters) != 1:
+        raise ValueError(
+            f"expected a PeftModel with one active PBLoRA adapter, found {type(model).__name__} around "
+            f"{type(tuner).__name__}; build it by get_peft_model(base, PBLoraConfig(...))"
+        )
+    return tuner

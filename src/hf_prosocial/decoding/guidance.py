@@ -1,0 +1,40 @@
+"""The formula of guided inference, on logits."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def guided_log_probs(
+    base: Float[Tensor, "rows vocabulary"],
+    arm: Float[Tensor, "rows vocabulary"] | None,
+    *,
+    beta: float,
+    safe_set_log: float | None = None,
+) -> Float[Tensor, "rows vocabulary"]:
+    """log_softmax( log_softmax(base) + β · log_softmax(arm) ), restricted to the safe set  [METHOD, section 3].
+
+    The inner log-softmaxes shift each row by a constant, which the outer one takes away again; so one is computed.
+    Likewise π_s(token) >= ε · max π_s compares logits: base >= max base + log ε.
+
+    Args:
+        base, arm: logits or log-probabilities, fp32; −inf bars a token. `arm` may be None where β is 0.
+        beta: β >= 0.
+        safe_set_log: log ε, or None.
+
+    Returns:
+        log-probabilities, fp32; a row without any allowed token stays −inf.
+
+    Raises:
+        ValueError: NaN or +inf among the inputs.
+    """
+    combined = base if arm is None else torch.add(base, arm, alpha=beta)
+    if safe_set_log is not None:
+        outside = base < base.amax(-1, keepdim=True) + safe_set_log
+        combined = combined.masked_fill(outside, -torch.inf)
+    normaliser = combined.logsumexp(-1, keepdim=True)
+    # A row's normaliser is NaN or +inf whenever one of its entries is, and −inf where every token is barred.
+    if bool((normaliser.isnan() | (normaliser == torch.inf)).any().item()):
+        rows = (normaliser.isnan() | (normaliser == torch.inf)).squeeze(-1).nonzero().squeeze(-1).tolist()
+        raise ValueError(f"scores are NaN or +inf in rows {rows}; the base's or the ARM's logits are not finite")
+    return combined - normaliser.masked_fill(normaliser == -torch.inf, 0.0)

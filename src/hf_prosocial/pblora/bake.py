@@ -1,0 +1,65 @@
+"""Baking: under one fixed preference a PBLoRA adapter is an ordinary LoRA, exactly."""
+
+import os
+import shutil
+from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+from jaxtyping import Float
+from peft import LoraConfig
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .config import PBLoraConfig
+from .layer import PBLoraLayer
+
+
+def baked_lora(
+    model: nn.Module, config: PBLoraConfig, adapter: str, p: Float[Tensor, " k"]
+) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """PEFT's configuration and fp32 state of the LoRA  A' = A, B' = B · blockdiag(W1, W2(p)), alpha' = s · (r1 + r2)."""
+    lora_alpha = config.scaling * config.rank
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=int(lora_alpha) if lora_alpha == int(lora_alpha) else lora_alpha,  # ty: ignore[invalid-argument-type]
+        lora_dropout=config.lora_dropout,
+        target_modules=config.target_modules,
+        exclude_modules=config.exclude_modules,
+        layers_to_transform=config.layers_to_transform,
+        layers_pattern=config.layers_pattern,
+        fan_in_fan_out=config.fan_in_fan_out,
+        base_model_name_or_path=config.base_model_name_or_path,
+        task_type=config.task_type,
+        inference_mode=True,
+    )
+    state: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, PBLoraLayer) and adapter in layer.pblora_A:
+            A, B = (weights[adapter].detach().float().cpu() for weights in (layer.pblora_A, layer.pblora_B))
+            W1, W2 = (weights[adapter].detach().float().cpu() for weights in (layer.pblora_W1, layer.pblora_W2))
+            core = torch.block_diag(W1, (p.cpu().float() @ W2).view(config.r2, config.r2))
+            state[f"base_model.model.{name}.lora_A.weight"] = A.clone()
+            state[f"base_model.model.{name}.lora_B.weight"] = B @ core
+    return lora, state
+
+
+def write_baked(directory: Path, config: LoraConfig, state: dict[str, Tensor]) -> None:
+    """Write a PEFT adapter directory beside its place and rename it, so that it is there whole or not at all.
+
+    Raises:
+        FileExistsError: the directory exists already.
+    """
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists already; choose another directory, or remove it first")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        config.save_pretrained(str(beside))
+        save_file(state, beside / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
+        beside.chmod(0o755)
+        os.replace(beside, directory)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise

@@ -1,0 +1,126 @@
+"""PBLoRA's configuration, as PEFT lays one out, and its name among PEFT's adapter types."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from peft.config import PeftConfig
+
+from hf_prosocial.preference import OBJECTIVES, Preference
+
+
+class PBLoraType(str, Enum):
+    """PEFT's own enum of adapter types is closed; this member stands beside it, under the name that [PARM] writes."""
+
+    PBLORA = "PBLORA"
+
+
+# What a [PARM] configuration also carries, with the only values under which nothing is lost by leaving the key out.
+_PARM_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "init_lora_weights": (True, None),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+}
+_PARM_IGNORED = ("pref_vec_init",)  # The preference is given at run time.
+
+
+@dataclass
+class PBLoraConfig(PeftConfig):
+    """Configuration of a PBLoRA adapter: ΔW(p) = s · (B1·W1·A1 + B2·W2(p)·A2), W2(p) = Σ p_i W2_i  [PARM, eq. 6].
+
+    Args:
+        objectives: the k names that a preference weighs, in order. By default the five of ProSocialAlign; where
+            only `obj_num` is given (a [PARM] adapter), `objective_0`, `objective_1`, ...
+        r1: rank of the part that all preferences share (A1, W1, B1); 0 leaves it out.
+        r2: rank of the part that the preference mixes (A2, W2_i, B2); at least 1.
+        lora_alpha: the update is scaled by s = lora_alpha / r2.
+        lora_dropout: dropout on the adapter's input, while training.
+        target_modules: names of the modules to adapt, or a regular expression; by default PEFT's for LoRA.
+        exclude_modules: names of modules to leave out, or a regular expression.
+        layers_to_transform: indices of the layers to adapt; all by default.
+        layers_pattern: name of the list of layers, where `layers_to_transform` is given.
+        fan_in_fan_out: weights are stored (in, out), as GPT-2's Conv1D does; set by the model.
+        obj_num: k, as [PARM] writes it; follows from `objectives`.
+        base_weight_hashes: for each dtype, the hash of the base's weights in that dtype (`hf_prosocial.identity`).
+        tokenizer_hash: hash of the vocabulary of the tokenizer that the adapter was trained with.
+        chat_template: the chat template that the adapter was trained with.
+
+    Raises:
+        ValueError: ranks, scale, dropout or names that make no adapter; the message gives the value found.
+    """
+
+    objectives: tuple[str, ...] | None = None
+    r1: int = 4
+    r2: int = 4
+    lora_alpha: float = 8
+    lora_dropout: float = 0.0
+    target_modules: list[str] | set[str] | str | None = None
+    exclude_modules: list[str] | set[str] | str | None = None
+    layers_to_transform: list[int] | int | None = None
+    layers_pattern: list[str] | str | None = None
+    fan_in_fan_out: bool = False
+    obj_num: int | None = None
+    base_weight_hashes: dict[str, str] | None = field(default=None, repr=False)
+    tokenizer_hash: str | None = field(default=None, repr=False)
+    chat_template: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type: Any = PBLoraType.PBLORA
+        if isinstance(self.target_modules, list | tuple):
+            self.target_modules = set(self.target_modules)
+        if isinstance(self.exclude_modules, list | tuple):
+            self.exclude_modules = set(self.exclude_modules)
+        self.name_objectives()
+        for name, value, lowest in (("r1", self.r1, 0), ("r2", self.r2, 1)):
+            if not isinstance(value, int) or value < lowest:
+                raise ValueError(f"{name} must be a whole number >= {lowest}, found {value!r}")
+        if not self.lora_alpha > 0:
+            raise ValueError(f"lora_alpha must be above 0, found {self.lora_alpha!r}")
+        if not 0 <= self.lora_dropout < 1:
+            raise ValueError(f"lora_dropout must be in [0, 1), found {self.lora_dropout!r}")
+
+    def name_objectives(self) -> None:
+        """Bring `objectives` and `obj_num` into agreement; called again where a caller names them later.
+
+        Raises:
+            ValueError: as many names as there are objectives were expected.
+        """
+        if self.objectives is None:
+            count = self.obj_num
+            self.objectives = OBJECTIVES if count is None else tuple(f"objective_{i}" for i in range(count))
+            self.obj_num = len(self.objectives)
+        self.objectives = Preference.uniform(objectives=self.objectives).objectives
+        if self.obj_num is None:
+            self.obj_num = len(self.objectives)
+        if self.obj_num != len(self.objectives):
+            raise ValueError(
+                f"obj_num is {self.obj_num}, but {len(self.objectives)} objectives are named: {list(self.objectives)}"
+            )
+
+    @property
+    def rank(self) -> int:
+        """r1 + r2: the rank of the plain LoRA that a baked adapter is."""
+        return self.r1 + self.r2
+
+    @property
+    def scaling(self) -> float:
+        """s = lora_alpha / r2  [PARM]."""
+        return self.lora_alpha / self.r2
+
+    @classmethod
+    def from_peft_type(cls, **kwargs: Any) -> "PBLoraConfig":
+        """Read a saved configuration, [PARM]'s included; PEFT calls this. (PEFT fixes this signature.)
+
+        Raises:
+            ValueError: a [PARM] key with a value that this adapter cannot honour.
+        """
+        for key in _PARM_IGNORED:
+            kwargs.pop(key, None)
+        for key, harmless in _PARM_DEFAULTS.items():
+            value = kwargs.pop(key, harmless[0])
+            if value not in harmless:
+                raise ValueError(f"{key}={value!r} in the adapter's configuration is not supported by PBLoRA")
+        return super().from_peft_type(**kwargs)

@@ -1,0 +1,183 @@
+"""The PBLoRA layer: factored, so that ΔW is never built in a forward pass."""
+
+import math
+import warnings
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from .config import PBLoraConfig
+from .preference_state import PreferenceState
+
+
+class PBLoraLayer(nn.Module, BaseTunerLayer):
+    """Wraps an `nn.Linear` or a GPT-2 `Conv1D` and adds s · (B1·W1·A1 + B2·W2(p)·A2) x  [PARM, eq. 6].
+
+    Parameters by adapter, as [PARM] stores them: `pblora_A` (r1+r2, in) = [A1; A2], `pblora_B` (out, r1+r2) =
+    [B1, B2], `pblora_W1` (r1, r1), `pblora_W2` (k, r2²), row i being W2_i row by row.
+    """
+
+    adapter_layer_names: tuple[str, ...] = ("pblora_A", "pblora_B", "pblora_W1", "pblora_W2")
+    other_param_names: tuple[str, ...] = ("pblora_config", "pblora_dropout")
+
+    def __init__(
+        self, base_layer: nn.Module, adapter_name: str, config: PBLoraConfig, preference_state: PreferenceState
+    ) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.in_features, self.out_features = features(self.get_base_layer())
+        self.preference_state = preference_state
+        self.pblora_config: dict[str, PBLoraConfig] = {}
+        self.pblora_dropout = nn.ModuleDict()
+        self.pblora_A = nn.ParameterDict()
+        self.pblora_B = nn.ParameterDict()
+        self.pblora_W1 = nn.ParameterDict()
+        self.pblora_W2 = nn.ParameterDict()
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        self._merged_weights: dict[str, Tensor] = {}
+        self._active_adapter = adapter_name
+        self.update_layer(adapter_name, config)
+
+    def update_layer(self, adapter_name: str, config: PBLoraConfig) -> None:
+        """Add an adapter: A, W1 and W2 kaiming-uniform(√5), B zero  [PARM]."""
+        self.pblora_config[adapter_name] = config
+        self.pblora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
+        k = len(config.objectives or ())
+        self.pblora_A[adapter_name] = nn.Parameter(torch.empty(config.rank, self.in_features))
+        self.pblora_B[adapter_name] = nn.Parameter(torch.zeros(self.out_features, config.rank))
+        self.pblora_W1[adapter_name] = nn.Parameter(torch.empty(config.r1, config.r1))
+        self.pblora_W2[adapter_name] = nn.Parameter(torch.empty(k, config.r2**2))
+        for weights in (self.pblora_A, self.pblora_W1, self.pblora_W2):
+            if weights[adapter_name].numel():
+                nn.init.kaiming_uniform_(weights[adapter_name], a=math.sqrt(5))
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters)
+
+    def forward(self, x: Float[Tensor, "*batch in"], *args: Any, **kwargs: Any) -> Float[Tensor, "*batch out"]:
+        """The base layer's output plus the active adapters'. (Further arguments go to the base layer, as in PEFT.)
+
+        Raises:
+            RuntimeError: an active adapter has no preference.
+            ValueError: a preference per row, and an input whose rows are not those of the batch.
+        """
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        result = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters or self.merged:
+            return result
+        dtype = result.dtype
+        for adapter in self.active_adapters:
+            if adapter in self.pblora_A:
+                result = result + self._update(x, adapter)
+        return result.to(dtype)
+
+    def _update(self, x: Float[Tensor, "*batch in"], adapter: str) -> Float[Tensor, "*batch out"]:
+        A, B = self.pblora_A[adapter], self.pblora_B[adapter]
+        p = self.preference_state.get(adapter).to(device=A.device, dtype=A.dtype)
+        z = F.linear(self.pblora_dropout[adapter](self._cast_input_dtype(x, A.dtype)), A)
+        if p.ndim == 1:
+            return F.linear(F.linear(z, self.core(adapter, p)), B)
+        return F.linear(self._core_per_row(z, adapter, p), B)
+
+    def core(self, adapter: str, p: Float[Tensor, " k"]) -> Float[Tensor, "r r"]:
+        """s · blockdiag(W1, W2(p)): all that depends on the preference, (r1+r2, r1+r2)."""
+        config = self.pblora_config[adapter]
+        W1 = self.pblora_W1[adapter]
+        W2 = (p @ self.pblora_W2[adapter]).view(config.r2, config.r2)
+        return torch.block_diag(W1, W2) * config.scaling
+
+    def _core_per_row(
+        self, z: Float[Tensor, "*batch r"], adapter: str, p: Float[Tensor, "rows k"]
+    ) -> Float[Tensor, "*batch r"]:
+        rows = len(p)
+        if z.ndim != 3 or len(z) != rows:
+            raise ValueError(
+                f"{rows} rows have a preference each, but a PBLoRA layer got an input of shape "
+                f"{(*z.shape[:-1], self.in_features)}; expected ({rows}, tokens, {self.in_features}). Set as many "
+                "preferences as the batch has rows, or one for all; layers that see tokens without their rows (the "
+                "experts of a mixture) can only take one for all"
+            )
+        config = self.pblora_config[adapter]
+        z1, z2 = z.split((config.r1, config.r2), dim=-1)
+        W2 = (p @ self.pblora_W2[adapter]).view(rows, config.r2, config.r2)
+        mixed = torch.cat([F.linear(z1, self.pblora_W1[adapter]), torch.bmm(z2, W2.transpose(1, 2))], dim=-1)
+        return mixed * config.scaling
+
+    def get_delta_weight(self, adapter: str, p: Float[Tensor, " k"] | None = None) -> Float[Tensor, "..."]:
+        """ΔW(p) in the layout and dtype of the base weight; p is the preference in force unless given.
+
+        Raises:
+            RuntimeError: no preference is given or in force.
+            ValueError: the preference in force is one a row, which no single ΔW expresses.
+        """
+        p = self.preference_state.get(adapter) if p is None else p
+        if p.ndim != 1:
+            raise ValueError(f"{len(p)} rows have a preference each; one ΔW needs one preference, of shape (k,)")
+        A = self.pblora_A[adapter].float()
+        B = self.pblora_B[adapter].float()
+        core = self.core(adapter, p.to(device=A.device, dtype=self.pblora_W2[adapter].dtype)).float()
+        delta = B @ core @ A
+        return (delta.T if self.pblora_config[adapter].fan_in_fan_out else delta).to(self.get_base_layer().weight.dtype)
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Add ΔW(p) of the preference in force to the base weight.
+
+        Raises:
+            RuntimeError: no preference is in force.
+            ValueError: with `safe_merge`, a merged weight that is not finite; the base is then left as it was.
+        """
+        for adapter in check_adapters_to_merge(self, adapter_names):
+            if adapter not in self.pblora_A:
+                continue
+            p = self.preference_state.get(adapter)
+            base_layer = self.get_base_layer()
+            merged = base_layer.weight.data + self.get_delta_weight(adapter, p).to(base_layer.weight.device)
+            if safe_merge and not torch.isfinite(merged).all():
+                raise ValueError(f"merging adapter {adapter!r} gives weights that are not finite; the adapter is broken")
+            base_layer.weight.data = merged
+            self.merged_adapters.append(adapter)
+            self._merged_weights[adapter] = p
+            self.preference_state.merged_adapters.add(adapter)
+
+    def unmerge(self) -> None:
+        """Take the merged ΔW out of the base weight again (exact up to the rounding of its dtype)."""
+        if not self.merged:
+            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+        while self.merged_adapters:
+            adapter = self.merged_adapters.pop()
+            weight = self.get_base_layer().weight
+            weight.data -= self.get_delta_weight(adapter, self._merged_weights.pop(adapter)).to(weight.device)
+            self.preference_state.merged_adapters.discard(adapter)
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """True: with one preference in force, the update is an ordinary ΔW."""
+        return True
+
+    def __repr__(self) -> str:
+        return "pblora." + super().__repr__()
+
+
+def features(base_layer: nn.Module) -> tuple[int, int]:
+    """(in, out) of a layer that PBLoRA can wrap: exactly `nn.Linear` or `Conv1D`, in floating point.
+
+    Raises:
+        ValueError: any other layer, quantised ones included.
+    """
+    if type(base_layer) is nn.Linear and _is_plain(base_layer.weight):
+        return base_layer.in_features, base_layer.out_features
+    if type(base_layer) is Conv1D and _is_plain(base_layer.weight):
+        return base_layer.nx, base_layer.nf
+    raise ValueError(
+        f"PBLoRA adapts torch.nn.Linear and transformers' Conv1D in floating point, found {type(base_layer).__name__} "
+        "(a quantised layer, or another kind). Choose other target_modules, or load the model without quantisation"
+    )
+
+
+def _is_plain(weight: Tensor) -> bool:
+    return type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point()

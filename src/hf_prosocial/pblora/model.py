@@ -1,0 +1,186 @@
+"""The PBLoRA tuner: what `get_peft_model` and `PeftModel.from_pretrained` build around a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from hf_prosocial.preference import Preference
+
+from .bake import baked_lora, write_baked
+from .config import PBLoraConfig
+from .layer import PBLoraLayer
+from .preference_state import PreferenceState
+
+Preferences = Preference | Sequence[Preference] | Tensor
+"""One preference for all rows, or one per row; or plain weights of shape (k,) or (rows, k)."""
+
+
+class PBLoraModel(BaseTuner):
+    """A model with preference-conditioned bilinear adapters  [PARM, arXiv 2505.06274].
+
+    Use it as any PEFT model, and tell it the preference before a forward pass:
+
+        model = get_peft_model(base, PBLoraConfig(target_modules=["q_proj", "k_proj", "v_proj"]))
+        model.set_preference(Preference(empathy=0.5, helpfulness=0.5))
+        model(**inputs)
+    """
+
+    prefix: str = "pblora_"
+    tuner_layer_cls = PBLoraLayer
+    target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
+        # A model that already has PBLoRA layers (transformers' load_adapter, twice) keeps the state they read.
+        existing = next((module for module in model.modules() if isinstance(module, PBLoraLayer)), None)
+        self.preference_state = existing.preference_state if existing else PreferenceState()
+
+    def _create_and_replace(
+        self,
+        peft_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        base_layer = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+        peft_config.fan_in_fan_out = isinstance(base_layer, Conv1D)
+        if isinstance(target, PBLoraLayer):
+            target.update_layer(adapter_name, peft_config)
+            return
+        layer = PBLoraLayer(target, adapter_name, peft_config, self.preference_state)
+        if adapter_name not in self.active_adapters:
+            layer.requires_grad_(False)
+        self._replace_module(parent, target_name, layer, target)
+
+    def set_preference(self, preference: Preferences, adapter_name: str | None = None) -> None:
+        """Put a preference in force for the next forward passes, in O(1).
+
+        Args:
+            preference: one for all rows, or as many as the batch has rows.
+            adapter_name: the adapter it is for; the active one by default.
+
+        Raises:
+            ValueError: an objective that the adapter does not have, or weights of a wrong shape or off the simplex.
+            RuntimeError: the adapter is merged.
+        """
+        adapter = self._one_adapter(adapter_name)
+        self.preference_state.set(adapter, self.preference_weights(preference, adapter))
+
+    def preference_weights(
+        self, preference: Preferences, adapter_name: str | None = None
+    ) -> Float[Tensor, "*rows k"]:
+        """The weights p of a preference in the order of the adapter's objectives, fp32, on the model's device.
+
+        Raises:
+            ValueError: as `set_preference`.
+        """
+        objectives = self.peft_config[self._one_adapter(adapter_name)].objectives
+        return _weights(preference, objectives).to(next(self.model.parameters()).device)
+
+    def bake(
+        self, preference: Preference, adapter_name: str | None = None
+    ) -> tuple[LoraConfig, dict[str, Tensor]]:
+        """The ordinary LoRA of rank r1 + r2 that the adapter is under one preference; exact in fp32.
+
+        B' = B · blockdiag(W1, W2(p)), A' = A, lora_alpha' = s · (r1 + r2)  [METHOD, section 2].
+
+        Returns:
+            PEFT's configuration and state, in fp32, as PEFT saves them.
+        """
+        adapter = self._one_adapter(adapter_name)
+        return baked_lora(self.model, self.peft_config[adapter], adapter, self.preference_weights(preference, adapter))
+
+    def save_baked(self, save_directory: str | Path, preference: Preference, adapter_name: str | None = None) -> None:
+        """Write `bake(preference)` as a PEFT adapter directory, which loads without this package.
+
+        Raises:
+            FileExistsError: the directory exists already.
+        """
+        config, state = self.bake(preference, adapter_name)
+        write_baked(Path(save_directory), config, state)
+
+    def merge_adapter(
+        self,
+        adapter_names: list[str] | None = None,
+        safe_merge: bool = False,
+        *,
+        preference: Preference | None = None,
+    ) -> None:
+        """Merge under `preference`; see `merge_and_unload`."""
+        self._set_merge_preference(adapter_names, preference)
+        super().merge_adapter(adapter_names, safe_merge)
+
+    def merge_and_unload(
+        self,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+        *,
+        preference: Preference | None = None,
+    ) -> torch.nn.Module:
+        """The base model with ΔW(preference) added to its weights, and without adapters.
+
+        Args:
+            progressbar, safe_merge, adapter_names: PEFT's own.
+            preference: the preference to fix for good.
+
+        Raises:
+            ValueError: no preference: a merge would silently drop or freeze the conditioning.
+        """
+        self._set_merge_preference(adapter_names, preference)
+        return super().merge_and_unload(progressbar, safe_merge, adapter_names)
+
+    def _set_merge_preference(self, adapter_names: list[str] | None, preference: Preference | None) -> None:
+        if not isinstance(preference, Preference):
+            raise ValueError(
+                "merging fixes one preference for good: pass merge_and_unload(preference=Preference(...)); "
+                f"found {preference!r}"
+            )
+        for adapter in adapter_names or self.active_adapters:
+            self.set_preference(preference, adapter)
+
+    def _one_adapter(self, adapter_name: str | None) -> str:
+        if adapter_name is None:
+            if len(self.active_adapters) != 1:
+                raise ValueError(f"name the adapter: the active ones are {list(self.active_adapters)}")
+            adapter_name = self.active_adapters[0]
+        if not isinstance(self.peft_config.get(adapter_name), PBLoraConfig):
+            raise ValueError(f"no PBLoRA adapter {adapter_name!r}; the adapters are {list(self.peft_config)}")
+        return adapter_name
+
+
+def set_preference(model: nn.Module, preference: Preferences, adapter_name: str) -> None:
+    """Set a preference on a model whose PBLoRA adapter came by transformers' own `load_adapter`.
+
+    Raises:
+        ValueError: the model has no PBLoRA layers, or as `PBLoraModel.set_preference`.
+    """
+    layer = next((module for module in model.modules() if isinstance(module, PBLoraLayer)), None)
+    if layer is None or adapter_name not in layer.pblora_config:
+        raise ValueError(f"{type(model).__name__} has no PBLoRA adapter {adapter_name!r}")
+    layer.preference_state.set(adapter_name, _weights(preference, layer.pblora_config[adapter_name].objectives))
+
+
+def _weights(preference: Preferences, objectives: tuple[str, ...]) -> Float[Tensor, "*rows k"]:
+    if isinstance(preference, Preference):
+        return preference.tensor(objectives=objectives)
+    if not isinstance(preference, Tensor):
+        if not preference:
+            raise ValueError("expected one preference or more, found an empty sequence")
+        return torch.stack([one.tensor(objectives=objectives) for one in preference])
+    k, weights = len(objectives), preference.float()
+    if weights.ndim not in (1, 2) or weights.shape[-1] != k:
+        raise ValueError(f"expected weights of shape ({k},) or (rows, {k}), found {tuple(weights.shape)}")
+    if not ((weights >= 0).all() and ((weights.sum(-1) - 1).abs() <= 1e-3).all()):
+        raise ValueError(f"weights must be >= 0 and each row must sum to 1, found {weights.tolist()}")
+    return weights

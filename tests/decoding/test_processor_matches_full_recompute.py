@@ -1,0 +1,154 @@
+"""Token for token and score for score against full recompute, in every way that generate decodes."""
+
+import pytest
+import torch
+from models import PAD, VOCABULARY, random_arm, random_base
+from oracle import FullRecompute
+from transformers import set_seed
+
+from hf_prosocial import Preference, ProSocialProcessor
+
+MODES = {
+    "greedy": {"do_sample": False},
+    "sampling": {"do_sample": True, "top_k": 20, "top_p": 0.9, "temperature": 0.8},
+    "beams": {"do_sample": False, "num_beams": 4},
+    "beam sampling": {"do_sample": True, "num_beams": 3},
+    "sequences": {"do_sample": True, "num_return_sequences": 3},
+    "beam sequences": {"do_sample": False, "num_beams": 4, "num_return_sequences": 2},
+    "repetition penalty": {"do_sample": False, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+}
+PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
+
+
+def prompts(rows=3, length=7, seed=0):
+    """Left-padded prompts: row i has i padding tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, VOCABULARY, (rows, length), generator=generator)
+    mask = torch.ones_like(ids)
+    for row in range(rows):
+        ids[row, :row], mask[row, :row] = PAD, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def generate(model, inputs, processor, seed=0, **options):
+    set_seed(seed)
+    with torch.no_grad():
+        return model.generate(
+            **inputs,
+            logits_processor=[processor],
+            max_new_tokens=12,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **options,
+        )
+
+
+def assert_same(ours, theirs):
+    assert ours.sequences.tolist() == theirs.sequences.tolist()
+    for one, other in zip(ours.scores, theirs.scores, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_families_and_modes_with_left_padding(family, mode):
+    base, arm = random_base(family, seed=1), random_arm(family, seed=2)
+    inputs = prompts()
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), **MODES[mode])
+    assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), **MODES[mode]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_beams_on_fresh_prompts(base, arm, seed):
+    inputs = prompts(rows=2, seed=seed)
+    options = {"do_sample": False, "num_beams": 4}
+    processor = ProSocialProcessor(arm, PREFERENCE, beta=1.7)
+    assert_same(
+        generate(base, inputs, processor, **options),
+        generate(base, inputs, FullRecompute(arm, PREFERENCE, beta=1.7), **options),
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_preference_per_row(base, arm, mode):
+    # The same prompt twice: beams of one preference must not take keys and values from the other's.
+    ids = prompts(rows=1)["input_ids"].repeat(3, 1)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    preferences = [Preference.one_hot("empathy"), Preference.one_hot("truthfulness"), Preference.uniform()]
+    ours = generate(base, inputs, ProSocialProcessor(arm, preferences), **MODES[mode])
+    assert_same(ours, generate(base, inputs, FullRecompute(arm, preferences), **MODES[mode]))
+
+
+@pytest.mark.parametrize("safe_set", [1.0, 0.5, 0.05])
+def test_safe_set(base, arm, safe_set):
+    inputs = prompts()
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE, safe_set=safe_set), do_sample=True)
+    theirs = generate(base, inputs, FullRecompute(arm, PREFERENCE, safe_set=safe_set), do_sample=True)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_assisted_decoding(family, do_sample):
+    base, arm = random_base(family, seed=1), random_arm(family, seed=2)
+    assistant = random_base(family, seed=5)
+    inputs = prompts(rows=1)
+    options = {"assistant_model": assistant, "do_sample": do_sample}
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), **options)
+    assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), **options))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+def test_prompt_lookup_decoding(family):
+    base, arm = random_base(family, seed=1), random_arm(family, seed=2)
+    ids = prompts(rows=1, length=5)["input_ids"].repeat(1, 4)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    options = {"prompt_lookup_num_tokens": 4, "do_sample": False}
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), **options)
+    assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), **options))
+    plain = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), do_sample=False)
+    assert ours.sequences.tolist() == plain.sequences.tolist()
+
+
+def test_static_cache(base, arm):
+    inputs = prompts()
+    options = {"cache_implementation": "static", "do_sample": False}
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), **options)
+    assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), do_sample=False))
+
+
+def test_one_instance_for_many_prompts(base, arm):
+    processor = ProSocialProcessor(arm, PREFERENCE)
+    for rows, length, seed in ((3, 7, 0), (1, 4, 1), (3, 7, 0), (2, 9, 2)):
+        inputs = prompts(rows, length, seed)
+        ours = generate(base, inputs, processor, do_sample=False)
+        assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), do_sample=False))
+
+
+def test_interleaved_prompts(base, arm):
+    processor, oracle = ProSocialProcessor(arm, PREFERENCE), FullRecompute(arm, PREFERENCE)
+    rows = [prompts(rows=2, seed=seed)["input_ids"] for seed in (0, 1)]
+    for step in range(6):
+        for index, ids in enumerate(rows):
+            scores = torch.randn(2, VOCABULARY)
+            torch.testing.assert_close(processor(ids, scores), oracle(ids, scores), atol=2e-4, rtol=1e-4)
+            grown = torch.randint(3, VOCABULARY, (2, 1), generator=torch.Generator().manual_seed(10 * step + index))
+            rows[index] = torch.cat([ids, grown], dim=-1)
+
+
+def test_given_mask_with_holes_beats_the_pad_id(base, arm):
+    inputs = prompts()
+    inputs["attention_mask"][0, :2] = 0  # Real ids, masked by the caller.
+    ours = ProSocialProcessor(arm, PREFERENCE, prompt_attention_mask=inputs["attention_mask"])
+    theirs = FullRecompute(arm, PREFERENCE, prompt_mask=inputs["attention_mask"])
+    options = {"do_sample": False, "num_beams": 3}
+    assert_same(generate(base, inputs, ours, **options), generate(base, inputs, theirs, **options))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_arm_in_another_dtype(base, dtype):
+    arm = random_arm("llama", seed=2, dtype=dtype)
+    inputs = prompts()
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), do_sample=False)
+    theirs = generate(base, inputs, FullRecompute(arm, PREFERENCE), do_sample=False)
+    assert all(score.dtype == torch.float32 for score in ours.scores)
+    torch.testing.assert_close(ours.scores[0], theirs.scores[0], atol=0.15, rtol=0.05)
