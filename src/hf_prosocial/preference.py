@@ -181,4 +181,5 @@ def _checked_weights(weights: dict[str, float], objectives: tuple[str, ...], nor
         raise ValueError(f"at least one objective must weigh more than 0, found {found}")
     if not normalize and abs(total - 1) > _SUM_TOLERANCE:
         raise ValueError(f"weights must sum to 1, found {total:g} ({found}); pass normalize=True to rescale them")
-    return {name: float(weights.get(name, 0.0)) / total for name in objectives}
+    divisor = total if normalize else 1.0  # What is given as a simplex is kept to the last bit.
+    return {name: float(weights.get(name, 0.0)) / divisor for name in objectives}

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_prosocial.pblora import PBLoraModel
 
@@ -124,6 +125,18 @@ class ArmTrainer(Trainer):
     def objectives(self) -> tuple[str, ...]:
         """The adapter's objectives, in order."""
         return self.tuner.peft_config[self.tuner.active_adapters[0]].objectives
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """Rows of similar length together, by `train_sampling_strategy="group_by_length"`; else Trainer's own."""
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not isinstance(dataset, PairDataset):
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthGroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            lengths=[pair.length for pair in dataset.pairs.rows],
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device

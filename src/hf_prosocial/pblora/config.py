@@ -15,15 +15,8 @@ class PBLoraType(str, Enum):
     PBLORA = "PBLORA"
 
 
-# What a [PARM] configuration also carries, with the only values under which nothing is lost by leaving the key out.
-_PARM_DEFAULTS: dict[str, tuple[Any, ...]] = {
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "init_lora_weights": (True, None),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-}
-_PARM_IGNORED = ("pref_vec_init",)  # The preference is given at run time.
+# Keys that [PARM] also writes, each with the only value that this adapter honours.
+_PARM_DEFAULTS: dict[str, Any] = {"bias": "none", "modules_to_save": None, "init_lora_weights": True}
 
 
 @dataclass
@@ -43,6 +36,8 @@ class PBLoraConfig(PeftConfig):
         layers_pattern: name of the list of layers, where `layers_to_transform` is given.
         fan_in_fan_out: weights are stored (in, out), as GPT-2's Conv1D does; set by the model.
         obj_num: k, as [PARM] writes it; follows from `objectives`.
+        bias, modules_to_save, init_lora_weights: as [PARM] writes them; only the defaults are supported.
+        pref_vec_init: written by [PARM]; not used, since the preference is given at run time.
         base_weight_hashes: for each dtype, the hash of the base's weights in that dtype (`hf_prosocial.identity`).
         tokenizer_hash: hash of the vocabulary of the tokenizer that the adapter was trained with.
         chat_template: the chat template that the adapter was trained with.
@@ -51,7 +46,7 @@ class PBLoraConfig(PeftConfig):
         ValueError: ranks, scale, dropout or names that make no adapter; the message gives the value found.
     """
 
-    objectives: tuple[str, ...] | None = None
+    objectives: tuple[str, ...] | list[str] | None = None
     r1: int = 4
     r2: int = 4
     lora_alpha: float = 8
@@ -62,6 +57,10 @@ class PBLoraConfig(PeftConfig):
     layers_pattern: list[str] | str | None = None
     fan_in_fan_out: bool = False
     obj_num: int | None = None
+    bias: str = field(default="none", repr=False)
+    modules_to_save: list[str] | None = field(default=None, repr=False)
+    init_lora_weights: bool = field(default=True, repr=False)
+    pref_vec_init: list[float] | None = field(default=None, repr=False)
     base_weight_hashes: dict[str, str] | None = field(default=None, repr=False)
     tokenizer_hash: str | None = field(default=None, repr=False)
     chat_template: str | None = field(default=None, repr=False)
@@ -77,6 +76,9 @@ class PBLoraConfig(PeftConfig):
         for name, value, lowest in (("r1", self.r1, 0), ("r2", self.r2, 1)):
             if not isinstance(value, int) or value < lowest:
                 raise ValueError(f"{name} must be a whole number >= {lowest}, found {value!r}")
+        for name, only in _PARM_DEFAULTS.items():
+            if getattr(self, name) != only:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not supported by PBLoRA; it must be {only!r}")
         if not self.lora_alpha > 0:
             raise ValueError(f"lora_alpha must be above 0, found {self.lora_alpha!r}")
         if not 0 <= self.lora_dropout < 1:
@@ -109,18 +111,3 @@ class PBLoraConfig(PeftConfig):
     def scaling(self) -> float:
         """s = lora_alpha / r2  [PARM]."""
         return self.lora_alpha / self.r2
-
-    @classmethod
-    def from_peft_type(cls, **kwargs: Any) -> "PBLoraConfig":
-        """Read a saved configuration, [PARM]'s included; PEFT calls this. (PEFT fixes this signature.)
-
-        Raises:
-            ValueError: a [PARM] key with a value that this adapter cannot honour.
-        """
-        for key in _PARM_IGNORED:
-            kwargs.pop(key, None)
-        for key, harmless in _PARM_DEFAULTS.items():
-            value = kwargs.pop(key, harmless[0])
-            if value not in harmless:
-                raise ValueError(f"{key}={value!r} in the adapter's configuration is not supported by PBLoRA")
-        return super().from_peft_type(**kwargs)

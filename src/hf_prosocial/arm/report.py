@@ -1,0 +1,59 @@
+"""Margins as a table for people and as figures for machines."""
+
+from dataclasses import asdict
+from typing import Any
+
+from .margins import Estimate, Margins
+
+
+def margin_summary(margins: Margins) -> dict[str, Any]:
+    """All figures of METHOD's margins: accuracies with intervals, control, and what length alone scores.
+
+    Keys: per objective `own` and `uniform` (per-token accuracy under the own one-hot and the uniform preference),
+    `own_summed`, `raw`, `raw_base`, `longer_wins`, `control`, `control_summed`; then `mean_accuracy` and
+    `control_matrix` (row one-hot p, column objective; per token, nats).
+    """
+    k = len(margins.objectives)
+    figures: dict[str, Any] = {}
+    for index, name in enumerate(margins.objectives):
+        figures[name] = {
+            "pairs": int((margins.objective == index).sum().item()),
+            "own": asdict(margins.accuracy(index, index, per_token=True)),
+            "uniform": asdict(margins.accuracy(index, k, per_token=True)),
+            "own_summed": asdict(margins.accuracy(index, index, per_token=False)),
+            "raw": asdict(margins.raw_accuracy(index, index)),
+            "raw_base": asdict(margins.raw_accuracy(index, None)),
+            "longer_wins": asdict(margins.longer_wins(index)),
+            "control": asdict(margins.control(index, per_token=True)),
+            "control_summed": asdict(margins.control(index, per_token=False)),
+        }
+    return {
+        "objectives": figures,
+        "mean_accuracy": sum(figures[name]["own"]["mean"] for name in margins.objectives) / k,
+        "control_matrix": margins.control_matrix(per_token=True).tolist(),
+    }
+
+
+def margin_table(margins: Margins) -> str:
+    """The same as Markdown tables."""
+    summary = margin_summary(margins)
+    columns = ("own", "uniform", "own_summed", "raw", "raw_base", "longer_wins", "control")
+    heads = (
+        "own one-hot p",
+        "uniform p",
+        "own, summed",
+        "own, raw",
+        "untrained, raw",
+        "longer wins",
+        "control (nats/token)",
+    )
+    lines = ["| objective | pairs | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
+    for name, figures in summary["objectives"].items():
+        cells = [str(Estimate(**figures[column])) for column in columns]
+        lines.append(f"| {name} | {figures['pairs']} | " + " | ".join(cells) + " |")
+    lines += ["", f"Mean accuracy under the own one-hot preference, per token: {summary['mean_accuracy']:.3f}", ""]
+    lines.append("| one-hot p \\ pairs of | " + " | ".join(margins.objectives) + " |")
+    lines.append("|---" * (len(margins.objectives) + 1) + "|")
+    for name, row in zip(margins.objectives, summary["control_matrix"], strict=True):
+        lines.append(f"| {name} | " + " | ".join(f"{value:+.4f}" for value in row) + " |")
+    return "\n".join(lines)

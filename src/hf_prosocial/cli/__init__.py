@@ -1,0 +1,111 @@
+"""`prosocial`: a thin face over the package. Commands import what they need when they run, so that --help is quick."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="prosocial",
+    help="Safe, humane decoding for open language models (ProSocialAlign, arXiv 2512.06515).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+arm_app = typer.Typer(help="The preference-conditioned reward model (PV-ARM).", no_args_is_help=True)
+app.add_typer(arm_app, name="arm")
+
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="Base model: a directory, a .gguf file or a Hub id. Default: SmolLM2-135M-Instruct."),
+]
+ArmOption = Annotated[
+    str | None, typer.Option(help="ARM adapter: a directory or a Hub id. Default: the released one for SmolLM2.")
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Accept a difference to the adapter's record: base_weights, tokenizer, chat_template."),
+]
+
+
+@app.command()
+def demo(
+    base: BaseOption = None,
+    arm: ArmOption = None,
+    beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 48,
+    allow_mismatch: AllowOption = None,
+) -> None:
+    """How a chat model answers three people in need, unguided and under four preferences."""
+    from .demo import run_demo
+
+    with _plain_errors():
+        run_demo(base, arm, beta, max_new_tokens, allow_mismatch or [])
+
+
+@app.command()
+def generate(
+    message: Annotated[str, typer.Argument(help="What the person writes.")],
+    preference: Annotated[
+        list[str] | None,
+        typer.Option("--preference", "-p", help="empathy=0.5,helpfulness=0.5; repeat for several. Default: uniform."),
+    ] = None,
+    base: BaseOption = None,
+    arm: ArmOption = None,
+    beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = 1.0,
+    safe_set: Annotated[float | None, typer.Option(help="Keep tokens with at least this share of the best.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 96,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0.0)] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    normalize: Annotated[bool, typer.Option(help="Rescale weights that do not sum to 1.")] = False,
+    allow_mismatch: AllowOption = None,
+) -> None:
+    """Answer one message under each preference; the replies alone go to standard output."""
+    from .generate import run_generate
+
+    with _plain_errors():
+        run_generate(
+            message,
+            preference or [],
+            base=base,
+            arm=arm,
+            beta=beta,
+            safe_set=safe_set,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            normalize=normalize,
+            allow_mismatch=allow_mismatch or [],
+        )
+
+
+@arm_app.command(
+    "train",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def train(context: typer.Context) -> None:
+    """Train an ARM: --config recipe.yaml, and any field of the recipe or of TrainingArguments as an option."""
+    from .train import run_train
+
+    with _plain_errors():
+        run_train(context.args)
+
+
+class _plain_errors:  # noqa: N801
+    """Turns an error that a user can mend into one line and exit code 1, and Ctrl-C into exit code 130."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, KeyboardInterrupt):
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130)
+        if isinstance(error, ValueError | OSError | ImportError):
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1)
+        return False
+
+
+if __name__ == "__main__":
+    app()

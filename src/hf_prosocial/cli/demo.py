@@ -1,0 +1,70 @@
+"""`prosocial demo`: how a chat model answers people in need, unguided and under several preferences."""
+
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from hf_prosocial.preference import Preference
+
+from .progress import token_progress
+from .replies import Chat, OnToken, load_chat, reply
+
+MESSAGES = (
+    "My mother died last month and I still can't sleep. Everyone tells me to move on.",
+    "I failed my exam again. I feel so stupid that I don't want to tell my parents.",
+    "I have a bad headache since yesterday and I am scared. Should I take more of my pills?",
+)
+
+
+def run_demo(
+    base: str | None, arm: str | None, beta: float, max_new_tokens: int, allow_mismatch: Sequence[str]
+) -> None:
+    """Print the base's reply to each message beside those under four preferences, greedy, so that it repeats.
+
+    Raises:
+        ValueError: an adapter that does not belong to the base.
+    """
+    console = Console(soft_wrap=False)
+    chat = load_chat(base, arm, allow_mismatch)
+    preferences = _preferences(chat.objectives)
+    console.print(f"base: {chat.source}; the ARM shares its weights; β = {beta:g}", markup=False, highlight=False)
+    total = len(MESSAGES) * 2 * max_new_tokens
+    with token_progress(console, "generating", total) as progress:
+        for message in MESSAGES:
+            replies = [_base_reply(chat, message, max_new_tokens, progress)]
+            replies += reply(
+                chat, message, preferences, beta=beta, max_new_tokens=max_new_tokens, progress=progress
+            )
+            _show(console, message, ["base, unguided", *map(str, preferences)], replies)
+
+
+def _preferences(objectives: tuple[str, ...]) -> list[Preference]:
+    """The uniform preference, and up to three one-hot ones: of the first and the last two objectives."""
+    corners = dict.fromkeys((objectives[0], *objectives[-2:]))
+    uniform = Preference.uniform(objectives=objectives)
+    return [uniform, *(Preference.one_hot(name, objectives=objectives) for name in corners)]
+
+
+def _base_reply(chat: Chat, message: str, max_new_tokens: int, progress: OnToken) -> str:
+    text = chat.tokenizer.apply_chat_template(
+        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+    )
+    inputs = chat.tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    with torch.no_grad():
+        output = chat.model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, stopping_criteria=[progress]
+        )
+    return chat.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+
+def _show(console: Console, message: str, titles: Sequence[str], replies: Sequence[str]) -> None:
+    if not console.is_terminal:
+        lines = [f"\n> {message}", *(f"[{title}]\n{text}" for title, text in zip(titles, replies, strict=True))]
+        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+        return
+    console.print(Panel(Text(message), title="a person writes", border_style="cyan"))
+    for title, text in zip(titles, replies, strict=True):
+        console.print(Panel(Text(text), title=title, title_align="left", border_style="dim"))

@@ -1,0 +1,152 @@
+"""`prosocial arm train`: a recipe (YAML) and options, to a trained adapter with its record."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from peft import PeftModel, get_peft_model
+from transformers import HfArgumentParser, PreTrainedTokenizerBase
+
+from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, Pairs, measure_margins, read_pairs, record_base
+from hf_prosocial.arm.report import margin_summary, margin_table
+from hf_prosocial.bases import SMOLLM2, find_base
+from hf_prosocial.pblora import PBLoraConfig
+from hf_prosocial.preference import OBJECTIVES
+
+RECORD = "training.json"
+_RECORDED_PACKAGES = ("hf-prosocial", "torch", "transformers", "peft", "accelerate")
+
+
+@dataclass
+class ArmRecipe:
+    """What to train an ARM on, and its shape; everything else is ArmTrainingArguments."""
+
+    train_data: str = field(metadata={"help": "preference pairs, JSON lines: attribute, prompt, chosen, rejected"})
+    dev_data: str | None = field(default=None, metadata={"help": "held-out pairs; margins are measured on them"})
+    base: str = field(default=SMOLLM2, metadata={"help": "base model: a directory, a .gguf file or a Hub id"})
+    base_dtype: str = field(default="auto", metadata={"help": "dtype to train the base in: auto, bfloat16, ..."})
+    objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES), metadata={"help": "names, in order"})
+    target_modules: list[str] | None = field(default=None, metadata={"help": "modules to adapt; PEFT's by default"})
+    r1: int = field(default=4, metadata={"help": "rank of the shared part"})
+    r2: int = field(default=4, metadata={"help": "rank of the part that the preference mixes"})
+    lora_alpha: float = field(default=8, metadata={"help": "the update is scaled by lora_alpha / r2"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "dropout on the adapter's input"})
+    max_length: int = field(default=512, metadata={"help": "most tokens of prompt and reply; longer rows are left out"})
+
+
+def run_train(arguments: list[str]) -> None:
+    """Train, save the adapter to `output_dir`, measure margins on `dev_data`, and write `training.json` beside it.
+
+    Raises:
+        ValueError: an unreadable recipe, or data without a row to train on.
+    """
+    recipe, training = parse_recipe(arguments)
+    source = find_base(recipe.base)
+    print(f"base: {source.description}", file=sys.stderr)
+    base, tokenizer = source.load()
+    pairs = read_pairs(recipe.train_data, tokenizer, recipe.objectives, recipe.max_length)
+    print(f"{recipe.train_data}: {pairs.report()}", file=sys.stderr)
+    torch.manual_seed(training.seed)
+    arm = _new_arm(base, tokenizer, recipe)
+    trainer = ArmTrainer(arm, training, pairs, tokenizer)
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.save_model()
+    if not trainer.is_world_process_zero():
+        return
+    record = {
+        "command": ["prosocial", "arm", "train", *arguments],
+        "recipe": dataclasses.asdict(recipe),
+        "training": _changed(training),
+        "base": {"source": source.description, "weight_hashes": arm.active_peft_config.base_weight_hashes},
+        "data": {path: _sha256(path) for path in (recipe.train_data, recipe.dev_data) if path},
+        "pairs": {"used": pairs.counts(), "malformed": {line: str(why) for line, why in pairs.malformed.items()}},
+        "versions": {name: version(name) for name in _RECORDED_PACKAGES},
+        "log": trainer.state.log_history,
+    }
+    output = Path(training.output_dir)
+    _write_json(output / RECORD, record)
+    if recipe.dev_data:
+        dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, recipe.max_length)
+        print(f"{recipe.dev_data}: {dev.report()}", file=sys.stderr)
+        _write_json(output / RECORD, record | {"dev": measure_dev(arm, dev, tokenizer)})
+
+
+def parse_recipe(arguments: list[str]) -> tuple[ArmRecipe, ArmTrainingArguments]:
+    """Read `--config FILE` first, then the other options over it.
+
+    Raises:
+        ValueError: a recipe that is not a mapping, or has a key that nothing reads.
+    """
+    arguments = list(arguments)
+    if "--config" in arguments:
+        position = arguments.index("--config")
+        if position + 1 == len(arguments):
+            raise ValueError("--config needs a file")
+        path = arguments[position + 1]
+        arguments[position : position + 2] = []
+        arguments = _as_options(path) + arguments
+    recipe, training = HfArgumentParser((ArmRecipe, ArmTrainingArguments)).parse_args_into_dataclasses(arguments)
+    return recipe, training
+
+
+def measure_dev(arm: PeftModel, dev: Pairs, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Margins on held-out pairs: printed as a table, returned as figures."""
+    arm.eval()
+    margins = measure_margins(arm, dev, pad_token_id=tokenizer.eos_token_id)
+    print(margin_table(margins), file=sys.stderr)
+    return margin_summary(margins)
+
+
+def _new_arm(base: Any, tokenizer: PreTrainedTokenizerBase, recipe: ArmRecipe) -> PeftModel:
+    config = PBLoraConfig(
+        objectives=tuple(recipe.objectives),
+        r1=recipe.r1,
+        r2=recipe.r2,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=recipe.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    record_base(config, base, tokenizer, recipe.base)
+    if recipe.base_dtype != "auto":
+        base.to(getattr(torch, recipe.base_dtype))
+    arm = get_peft_model(base, config)
+    config.base_model_name_or_path = recipe.base
+    return arm
+
+
+def _as_options(path: str) -> list[str]:
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold `option: value` lines, found {type(content).__name__}")
+    options: list[str] = []
+    for name, value in content.items():
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        options += [f"--{name}", *map(str, values)]
+    return options
+
+
+def _changed(training: ArmTrainingArguments) -> dict[str, Any]:
+    """The training arguments that differ from their defaults."""
+    values = training.to_dict()
+    defaults = ArmTrainingArguments(output_dir=training.output_dir).to_dict()
+    return {name: value for name, value in values.items() if value != defaults.get(name) or name == "seed"}
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    beside = path.with_suffix(".partial")
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)
