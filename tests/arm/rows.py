@@ -6,14 +6,12 @@ ASKED = ("i lost my cat", "i am late", "can you help", "i am sad", "what is it")
 
 
 def rows(objectives, count=20):
-    out = []
-    for index in range(count):
-        out.append(
-            {
-                "attribute": objectives[index % len(objectives)],
-                "prompt": [{"role": "user", "content": ASKED[index % 5]}],
-                "chosen": [{"role": "assistant", "content": KIND[(index * 3) % 5]}],
-                "rejected": [{"role": "assistant", "content": CURT[(index * 2) % 5]}],
-            }
-        )
-    return out
+    return [
+        {
+            "attribute": objectives[index % len(objectives)],
+            "prompt": [{"role": "user", "content": ASKED[index % 5]}],
+            "chosen": [{"role": "assistant", "content": KIND[(index * 3) % 5]}],
+            "rejected": [{"role": "assistant", "content": CURT[(index * 2) % 5]}],
+        }
+        for index in range(count)
+    ]

@@ -30,7 +30,9 @@ def layers(arm):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10_000), r1=st.integers(0, 4), r2=st.integers(1, 4), family=st.sampled_from(["llama", "gpt2"]))
+@given(
+    seed=st.integers(0, 10_000), r1=st.integers(0, 4), r2=st.integers(1, 4), family=st.sampled_from(["llama", "gpt2"])
+)
 def test_forward_is_the_dense_formula(seed, r1, r2, family):
     arm = random_arm(family, seed=seed, r1=r1, r2=r2)
     p = Preference.sample(0.5, seed=seed).tensor()
@@ -56,7 +58,9 @@ def test_each_row_has_its_own_preference(family):
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), r1=st.integers(0, 4), r2=st.integers(1, 4), family=st.sampled_from(["llama", "gpt2"]))
+@given(
+    seed=st.integers(0, 10_000), r1=st.integers(0, 4), r2=st.integers(1, 4), family=st.sampled_from(["llama", "gpt2"])
+)
 def test_baked_is_an_ordinary_lora(tmp_path_factory, seed, r1, r2, family):
     directory = tmp_path_factory.mktemp("baked") / "lora"
     arm = random_arm(family, seed=seed, r1=r1, r2=r2)
@@ -86,7 +90,9 @@ def test_gradients_match_autograd_through_the_dense_weight(base):
     layer = layers(arm)[0].double()
     layer.preference_state.set("default", p)
     x = torch.randn(2, 4, layer.in_features, dtype=torch.float64, requires_grad=True)
-    weights = [w["default"].requires_grad_() for w in (layer.pblora_A, layer.pblora_B, layer.pblora_W1, layer.pblora_W2)]
+    weights = [
+        w["default"].requires_grad_() for w in (layer.pblora_A, layer.pblora_B, layer.pblora_W1, layer.pblora_W2)
+    ]
     out = layer(x)
     probe = torch.randn_like(out)
     ours = torch.autograd.grad((out * probe).sum(), [x, *weights])

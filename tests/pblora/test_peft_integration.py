@@ -226,7 +226,7 @@ class Quantised(nn.Linear):
 def test_other_layers_are_refused():
     base = random_base("llama", seed=3)
     base.model.layers[0].self_attn.q_proj = Quantised(16, 16, bias=False)
-    with pytest.raises(ValueError, match="found Quantised .*load the model without quantisation"):
+    with pytest.raises(ValueError, match=r"found Quantised .*load the model without quantisation"):
         get_peft_model(base, PBLoraConfig(target_modules=["q_proj"]))
 
 

@@ -1,6 +1,6 @@
 """PV-ARM, the preference-conditioned autoregressive reward model: its data, its training, its margins, its loading."""
 
-from .load import BaseMismatch, load_arm, record_base
+from .load import BaseMismatchError, load_arm, record_base
 from .margins import Margins, measure_margins
 from .pairs import Pairs, read_pairs, tokenize_rows
 from .trainer import ArmTrainer, ArmTrainingArguments
@@ -8,7 +8,7 @@ from .trainer import ArmTrainer, ArmTrainingArguments
 __all__ = [
     "ArmTrainer",
     "ArmTrainingArguments",
-    "BaseMismatch",
+    "BaseMismatchError",
     "Margins",
     "Pairs",
     "load_arm",

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from peft import PeftConfig, PeftModel
@@ -16,7 +17,7 @@ MISMATCHES = ("base_weights", "tokenizer", "chat_template")
 """What `load_arm` compares with the adapter's record, and what `allow_mismatch` may name."""
 
 
-class BaseMismatch(ValueError):
+class BaseMismatchError(ValueError):
     """The adapter was trained on another base, tokenizer or chat template."""
 
 
@@ -51,7 +52,7 @@ def load_arm(
         The PeftModel in evaluation mode, its weights frozen.
 
     Raises:
-        BaseMismatch: a recorded hash or template differs from what was found.
+        BaseMismatchError: a recorded hash or template differs from what was found.
         ValueError: not a PBLoRA adapter, no base known, or arguments that contradict each other.
     """
     unknown = sorted(set(allow_mismatch) - set(MISMATCHES))
@@ -60,7 +61,9 @@ def load_arm(
     config = _adapter_config(arm_id, objectives, revision, token)
     if isinstance(base, PreTrainedModel):
         if dtype != "auto" or device_map is not None:
-            raise ValueError("dtype and device_map are for loading a base; this one is loaded already: move it itself")
+            raise ValueError(
+                "dtype and device_map are for loading a base; the one given is loaded: move that one instead"
+            )
         model = sharing_weights(base)
     else:
         base_id = base or config.base_model_name_or_path
@@ -70,7 +73,7 @@ def load_arm(
         if tokenizer is None and config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
             tokenizer = AutoTokenizer.from_pretrained(base_id)
     _check(arm_id, config, model, tokenizer, allow_mismatch)
-    hub = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
+    hub: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value}
     arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
     return arm.eval()
@@ -85,7 +88,7 @@ def record_base(
     """
     config.base_weight_hashes = weight_hashes(base)
     config.tokenizer_hash = tokenizer_hash(tokenizer)
-    config.chat_template = tokenizer.chat_template
+    config.chat_template = cast(str | None, tokenizer.chat_template)
     if name_or_path is not None:
         config.base_model_name_or_path = name_or_path
 
@@ -103,14 +106,14 @@ def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
 def _adapter_config(
     arm_id: str | Path, objectives: Sequence[str] | None, revision: str | None, token: str | bool | None
 ) -> PBLoraConfig:
-    hub = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
+    hub: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value}
     config = PeftConfig.from_pretrained(str(arm_id), **hub)
     if not isinstance(config, PBLoraConfig):
         raise ValueError(f"{arm_id} holds a {config.peft_type} adapter; load_arm takes PBLoRA adapters")
     if objectives is not None:
-        named = config.objectives != tuple(f"objective_{index}" for index in range(len(config.objectives or ())))
-        if named and tuple(objectives) != config.objectives:
-            raise ValueError(f"the adapter names its objectives {list(config.objectives)}, found {list(objectives)}")
+        named = config.names != tuple(f"objective_{index}" for index in range(len(config.names)))
+        if named and tuple(objectives) != config.names:
+            raise ValueError(f"the adapter names its objectives {list(config.names)}, found {list(objectives)}")
         config.objectives = tuple(objectives)
         config.name_objectives()
     return config
@@ -137,12 +140,12 @@ def _check(
             actual = tokenizer_hash(tokenizer)
             if actual != config.tokenizer_hash:
                 found.append(f"tokenizer: trained with {config.tokenizer_hash[:12]}..., this one is {actual[:12]}...")
-        if config.chat_template is not None and "chat_template" not in allow_mismatch:
-            if tokenizer.chat_template != config.chat_template:
-                found.append("chat_template: the adapter was trained with another template than this tokenizer's")
+        other_template = config.chat_template not in (None, tokenizer.chat_template)
+        if other_template and "chat_template" not in allow_mismatch:
+            found.append("chat_template: the adapter was trained with another template than this tokenizer's")
     if found:
         names = ", ".join(repr(line.partition(":")[0]) for line in found)
-        raise BaseMismatch(
+        raise BaseMismatchError(
             f"the adapter {arm_id} does not belong to this base:\n  "
             + "\n  ".join(found)
             + f"\nUse the base {config.base_model_name_or_path!r}, or accept it by allow_mismatch=[{names}]"

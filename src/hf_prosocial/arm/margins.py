@@ -8,9 +8,10 @@ from peft import PeftModel
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
-from .batch import collate, reply_log_probs
+from .batch import check_attention, collate, pair_log_probs
 from .pairs import Pair, Pairs
 
 _Z95 = 1.959964  # two-sided 95 % of the normal distribution
@@ -92,22 +93,21 @@ def measure_margins(arm: PeftModel, pairs: Pairs, *, pad_token_id: int, batch_to
         pad_token_id: fills the batches; masked, so that any id does.
         batch_tokens: the most tokens, padding included, of one forward pass.
     """
-    tuner = arm.base_model
-    adapter = tuner.active_adapters[0]
+    tuner = tuner_of(arm)
+    adapter, model = tuner.one_adapter(), tuner.wrapped
+    check_attention(model.config, max(pair.length for pair in pairs.rows))
     k = len(pairs.objectives)
     weights = torch.cat([torch.eye(k), Preference.uniform(objectives=pairs.objectives).tensor()[None]])
     base, guided = torch.empty(2, len(pairs.rows)), torch.empty(k + 1, 2, len(pairs.rows))
     with torch.no_grad(), tqdm(total=len(pairs.rows), desc="margins", unit="pair", disable=None) as progress:
         for indices in _batches(pairs.rows, batch_tokens):
             batch = collate([pairs.rows[index] for index in indices], pad_token_id)
-            inputs = [
-                batch[name].to(arm.device) for name in ("input_ids", "attention_mask", "position_ids", "reply_mask")
-            ]
+            batch = {name: values.to(model.device) for name, values in batch.items()}
             with arm.disable_adapter():
-                base[:, indices] = reply_log_probs(arm, *inputs).view(2, -1).cpu()
+                base[:, indices] = pair_log_probs(arm, batch, model.dtype).cpu()
             for row, p in enumerate(weights):
                 with tuner.preference_state.using(adapter, tuner.preference_weights(p, adapter)):
-                    guided[row][:, indices] = reply_log_probs(arm, *inputs).view(2, -1).cpu()
+                    guided[row][:, indices] = pair_log_probs(arm, batch, model.dtype).cpu()
             progress.update(len(indices))
     tokens = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in pairs.rows]).T.float()
     objective = torch.tensor([pair.objective for pair in pairs.rows])
@@ -137,8 +137,8 @@ def mean_estimate(values: Tensor) -> Estimate:
 def _batches(pairs: list[Pair], batch_tokens: int) -> list[list[int]]:
     """Indices of pairs in batches of similar length, none above `batch_tokens` unless one pair alone is."""
     batches: list[list[int]] = []
-    for index in sorted(range(len(pairs)), key=lambda index: pairs[index].length):
-        if batches and 2 * (len(batches[-1]) + 1) * pairs[index].length <= batch_tokens:
+    for index in sorted(range(len(pairs)), key=lambda index: pairs[index].packed_length):
+        if batches and (len(batches[-1]) + 1) * pairs[index].packed_length <= batch_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])

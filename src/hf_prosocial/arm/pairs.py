@@ -33,8 +33,13 @@ class Pair:
         """Tokens of the longer of the two sequences."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
+    @property
+    def packed_length(self) -> int:
+        """Tokens of the prompt and both replies: what the pair costs."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
-class MalformedRow(ValueError):
+
+class MalformedRowError(ValueError):
     """A row that cannot be trained on; `reason` is one of a few words to count by."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -48,7 +53,7 @@ class Pairs:
 
     objectives: tuple[str, ...]
     rows: list[Pair] = field(default_factory=list)
-    malformed: dict[int, MalformedRow] = field(default_factory=dict)
+    malformed: dict[int, MalformedRowError] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Rows to train on, by objective."""
@@ -105,7 +110,7 @@ def tokenize_rows(
     for line, row in enumerate(rows, start=1):
         try:
             pairs.rows.append(_pair(line, row, tokenizer, pairs.objectives, max_length))
-        except MalformedRow as error:
+        except MalformedRowError as error:
             pairs.malformed[line] = error
     return pairs
 
@@ -121,21 +126,21 @@ def _pair(
         try:
             row = json.loads(row)
         except json.JSONDecodeError as error:
-            raise MalformedRow("not JSON", str(error)) from error
+            raise MalformedRowError("not JSON", str(error)) from error
     if not isinstance(row, dict):
-        raise MalformedRow("not an object", type(row).__name__)
+        raise MalformedRowError("not an object", type(row).__name__)
     missing = [name for name in FIELDS if row.get(name) is None]
     if missing:
-        raise MalformedRow("missing field", ", ".join(missing))
+        raise MalformedRowError("missing field", ", ".join(missing))
     if row["attribute"] not in objectives:
-        raise MalformedRow("unknown attribute", f"{row['attribute']!r} is not among {list(objectives)}")
+        raise MalformedRowError("unknown attribute", f"{row['attribute']!r} is not among {list(objectives)}")
     prompt, chosen = prompt_and_reply(tokenizer, row["prompt"], row["chosen"])
     _, rejected = prompt_and_reply(tokenizer, row["prompt"], row["rejected"])
     if chosen == rejected:
-        raise MalformedRow("both replies alike")
+        raise MalformedRowError("both replies alike")
     pair = Pair(line, objectives.index(row["attribute"]), prompt, chosen, rejected)
     if pair.length > max_length:
-        raise MalformedRow("too long", f"{pair.length} tokens, at most {max_length}")
+        raise MalformedRowError("too long", f"{pair.length} tokens, at most {max_length}")
     return pair
 
 
@@ -143,22 +148,22 @@ def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any
     """Token ids of the prompt, as generation would see it, and of the reply with its end-of-turn token.
 
     Raises:
-        MalformedRow: an empty or ill-formed text, or a chat template that does not continue the prompt.
+        MalformedRowError: an empty or ill-formed text, or a chat template that does not continue the prompt.
     """
     if isinstance(prompt, str) and isinstance(reply, str):
         if not reply.strip():
-            raise MalformedRow("empty reply")
+            raise MalformedRowError("empty reply")
         reply_ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
         return list(tokenizer(prompt)["input_ids"]), [*reply_ids, tokenizer.eos_token_id]
     for name, messages in (("prompt", prompt), ("reply", reply)):
         if not _are_messages(messages):
-            raise MalformedRow("not chat messages", f"the {name} is {messages!r:.80}")
+            raise MalformedRowError("not chat messages", f"the {name} is {messages!r:.80}")
     if not reply[-1]["content"].strip():
-        raise MalformedRow("empty reply")
+        raise MalformedRowError("empty reply")
     before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*prompt, *reply], tokenize=False)
     if not isinstance(before, str) or not isinstance(whole, str) or not whole.startswith(before):
-        raise MalformedRow("chat template", "the whole conversation does not begin with the prompt")
+        raise MalformedRowError("chat template", "the whole conversation does not begin with the prompt")
     # Whitespace after the end-of-turn token is never generated, so it is not part of the reply.
     after = whole[len(before) :].rstrip()
     reply_ids = list(tokenizer(after, add_special_tokens=False)["input_ids"])

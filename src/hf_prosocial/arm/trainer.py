@@ -1,11 +1,10 @@
 """ArmTrainer: trains PV-ARM, the preference-conditioned autoregressive reward model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
@@ -13,9 +12,9 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from hf_prosocial.pblora import PBLoraModel
+from hf_prosocial.pblora import tuner_of
 
-from .batch import PairCollator, reply_log_probs
+from .batch import PairCollator, check_attention, pair_log_probs
 from .pairs import Pair, Pairs
 from .preference_sampling import Sampling, draw_preferences
 
@@ -39,6 +38,8 @@ class ArmTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # torch warns at every batch where there is nothing to pin memory for.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         if self.beta_r <= 0 or self.preference_concentration <= 0 or self.w2_learning_rate_ratio <= 0:
             raise ValueError(
                 "beta_r, preference_concentration and w2_learning_rate_ratio must be above 0, found "
@@ -61,10 +62,10 @@ class PairDataset(Dataset):
         return self.pairs.rows[index]
 
 
-def pair_losses(log_probs: Float[Tensor, " rows"], beta_r: float) -> Float[Tensor, " pairs"]:
-    """ℓ = −log σ(β_r · (log π_r(y_w | x, p) − log π_r(y_l | x, p))), from rows as `collate` orders them."""
-    chosen, rejected = log_probs.chunk(2)
-    return -F.logsigmoid(beta_r * (chosen - rejected))
+def pair_losses(log_probs: Float[Tensor, "2 rows"], beta_r: float) -> Float[Tensor, " rows"]:
+    """ℓ = −log σ(β_r · (log π_r(y_w | x, p) − log π_r(y_l | x, p)))  [METHOD, section 2]."""
+    chosen, rejected = log_probs
+    return -nn.functional.logsigmoid(beta_r * (chosen - rejected))
 
 
 class ArmTrainer(Trainer):
@@ -94,16 +95,20 @@ class ArmTrainer(Trainer):
         eval_dataset: Pairs | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self.tuner = _pblora(model)
+        self.tuner = tuner_of(model)
+        self.settings = args
         for pairs in (train_dataset, eval_dataset):
             if pairs is not None and pairs.objectives != self.objectives:
                 raise ValueError(
                     f"pairs are labelled for {list(pairs.objectives)}, the adapter has {list(self.objectives)}"
                 )
+            if pairs is not None:
+                longest = max((pair.length for pair in pairs.rows), default=0)
+                check_attention(self.tuner.wrapped.config, longest)
         if args.n_gpu > 1:
             raise ValueError("nn.DataParallel does not split a preference per row; use accelerate launch instead")
         if args.gradient_checkpointing:
-            given = args.gradient_checkpointing_kwargs or {}
+            given: Any = args.gradient_checkpointing_kwargs or {}
             if given.get("use_reentrant"):
                 raise ValueError("gradient checkpointing must be non-reentrant: use_reentrant=False")
             args.gradient_checkpointing_kwargs = {**given, "use_reentrant": False}
@@ -124,7 +129,7 @@ class ArmTrainer(Trainer):
     @property
     def objectives(self) -> tuple[str, ...]:
         """The adapter's objectives, in order."""
-        return self.tuner.peft_config[self.tuner.active_adapters[0]].objectives
+        return self.tuner.adapter_config().names
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Rows of similar length together, by `train_sampling_strategy="group_by_length"`; else Trainer's own."""
@@ -134,7 +139,7 @@ class ArmTrainer(Trainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return LengthGroupedSampler(
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
-            lengths=[pair.length for pair in dataset.pairs.rows],
+            lengths=[pair.packed_length for pair in dataset.pairs.rows],
             generator=torch.Generator().manual_seed(seed),
         )
 
@@ -160,17 +165,15 @@ class ArmTrainer(Trainer):
             objective.tolist(),
             line.tolist(),
             k=len(self.objectives),
-            concentration=self.args.preference_concentration,
-            sampling=self.args.preference_sampling,
+            concentration=self.settings.preference_concentration,
+            sampling=self.settings.preference_sampling,
             seed=self.args.seed,
             step=self.state.global_step,
         )
         # Set until the next step, not only for the forward pass: gradient checkpointing recomputes in the backward.
-        self.tuner.set_preference(p.repeat(2, 1))
-        log_probs = reply_log_probs(
-            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], inputs["reply_mask"]
-        )
-        losses = pair_losses(log_probs, self.args.beta_r)
+        self.tuner.set_preference(p)
+        log_probs = pair_log_probs(model, inputs, self.tuner.wrapped.dtype)
+        losses = pair_losses(log_probs, self.settings.beta_r)
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = (weight.to(losses.device) * losses).sum() / count
         return (loss, log_probs) if return_outputs else loss
@@ -188,10 +191,10 @@ class ArmTrainer(Trainer):
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Trainer's optimiser, with W2 in a group of its own where `w2_learning_rate_ratio` is not 1."""
-        if self.optimizer is None and self.args.w2_learning_rate_ratio != 1:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        if self.optimizer is None and self.settings.w2_learning_rate_ratio != 1:
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.tuner.wrapped)
             by_rate: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.tuner.named_parameters():
                 if parameter.requires_grad:
                     by_rate["pblora_W2" in name].append(parameter)
             rate = options.pop("lr")
@@ -200,7 +203,7 @@ class ArmTrainer(Trainer):
                     {"params": by_rate[False], "lr": rate, "weight_decay": self.args.weight_decay},
                     {
                         "params": by_rate[True],
-                        "lr": rate * self.args.w2_learning_rate_ratio,
+                        "lr": rate * self.settings.w2_learning_rate_ratio,
                         "weight_decay": self.args.weight_decay,
                     },
                 ],
@@ -208,13 +211,3 @@ class ArmTrainer(Trainer):
             )
             return self.optimizer
         return super().create_optimizer(*args, **kwargs)
-
-
-def _pblora(model: PeftModel) -> PBLoraModel:
-    tuner = model.base_model if isinstance(model, PeftModel) else model
-    if not isinstance(tuner, PBLoraModel) or len(tuner.active_adapters) != 1:
-        raise ValueError(
-            f"expected a PeftModel with one active PBLoRA adapter, found {type(model).__name__} around "
-            f"{type(tuner).__name__}; build it by get_peft_model(base, PBLoraConfig(...))"
-        )
-    return tuner

@@ -35,9 +35,7 @@ def run_demo(
     with token_progress(console, "generating", total) as progress:
         for message in MESSAGES:
             replies = [_base_reply(chat, message, max_new_tokens, progress)]
-            replies += reply(
-                chat, message, preferences, beta=beta, max_new_tokens=max_new_tokens, progress=progress
-            )
+            replies += reply(chat, message, preferences, beta=beta, max_new_tokens=max_new_tokens, progress=progress)
             _show(console, message, ["base, unguided", *map(str, preferences)], replies)
 
 
@@ -57,7 +55,8 @@ def _base_reply(chat: Chat, message: str, max_new_tokens: int, progress: OnToken
         output = chat.model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, stopping_criteria=[progress]
         )
-    return chat.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    new = output[:, inputs["input_ids"].shape[1] :]
+    return chat.tokenizer.batch_decode(new, skip_special_tokens=True)[0].strip()
 
 
 def _show(console: Console, message: str, titles: Sequence[str], replies: Sequence[str]) -> None:

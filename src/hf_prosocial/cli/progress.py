@@ -1,6 +1,6 @@
 """Progress of generation, on a terminal only."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -10,7 +10,7 @@ from .replies import OnToken
 
 
 @contextmanager
-def token_progress(console: Console, description: str, tokens: int) -> Iterator[OnToken]:
+def token_progress(console: Console, description: str, tokens: int) -> Generator[OnToken]:
     """A bar over `tokens` steps of generation, advanced by what it yields; nothing is drawn at a pipe."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

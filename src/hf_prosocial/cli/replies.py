@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, set_seed
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm
 from hf_prosocial.bases import find_base
 from hf_prosocial.decoding import ProSocialProcessor
+from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
 
@@ -19,7 +21,7 @@ from hf_prosocial.preference import Preference
 class Chat:
     """A chat model, the ARM that shares its weights, and where they come from."""
 
-    model: PreTrainedModel
+    model: Any  # A PreTrainedModel with generate, for which there is no type.
     tokenizer: PreTrainedTokenizerBase
     arm: PeftModel
     source: str
@@ -27,7 +29,7 @@ class Chat:
     @property
     def objectives(self) -> tuple[str, ...]:
         """The ARM's objectives."""
-        return self.arm.active_peft_config.objectives  # ty: ignore[unresolved-attribute]
+        return tuner_of(self.arm).adapter_config().names
 
 
 class OnToken(StoppingCriteria):

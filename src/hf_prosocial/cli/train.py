@@ -3,12 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -18,7 +17,7 @@ from transformers import HfArgumentParser, PreTrainedTokenizerBase
 from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, Pairs, measure_margins, read_pairs, record_base
 from hf_prosocial.arm.report import margin_summary, margin_table
 from hf_prosocial.bases import SMOLLM2, find_base
-from hf_prosocial.pblora import PBLoraConfig
+from hf_prosocial.pblora import PBLoraConfig, tuner_of
 from hf_prosocial.preference import OBJECTIVES
 
 RECORD = "training.json"
@@ -33,6 +32,7 @@ class ArmRecipe:
     dev_data: str | None = field(default=None, metadata={"help": "held-out pairs; margins are measured on them"})
     base: str = field(default=SMOLLM2, metadata={"help": "base model: a directory, a .gguf file or a Hub id"})
     base_dtype: str = field(default="auto", metadata={"help": "dtype to train the base in: auto, bfloat16, ..."})
+    attn_implementation: str = field(default="sdpa", metadata={"help": "sdpa, or eager: quicker on some processors"})
     objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES), metadata={"help": "names, in order"})
     target_modules: list[str] | None = field(default=None, metadata={"help": "modules to adapt; PEFT's by default"})
     r1: int = field(default=4, metadata={"help": "rank of the shared part"})
@@ -65,13 +65,13 @@ def run_train(arguments: list[str]) -> None:
         "command": ["prosocial", "arm", "train", *arguments],
         "recipe": dataclasses.asdict(recipe),
         "training": _changed(training),
-        "base": {"source": source.description, "weight_hashes": arm.active_peft_config.base_weight_hashes},
+        "base": {"source": source.description, "weight_hashes": tuner_of(arm).adapter_config().base_weight_hashes},
         "data": {path: _sha256(path) for path in (recipe.train_data, recipe.dev_data) if path},
         "pairs": {"used": pairs.counts(), "malformed": {line: str(why) for line, why in pairs.malformed.items()}},
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
         "log": trainer.state.log_history,
     }
-    output = Path(training.output_dir)
+    output = Path(str(training.output_dir))
     _write_json(output / RECORD, record)
     if recipe.dev_data:
         dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, recipe.max_length)
@@ -93,8 +93,9 @@ def parse_recipe(arguments: list[str]) -> tuple[ArmRecipe, ArmTrainingArguments]
         path = arguments[position + 1]
         arguments[position : position + 2] = []
         arguments = _as_options(path) + arguments
-    recipe, training = HfArgumentParser((ArmRecipe, ArmTrainingArguments)).parse_args_into_dataclasses(arguments)
-    return recipe, training
+    kinds: Any = (ArmRecipe, ArmTrainingArguments)
+    recipe, training = HfArgumentParser(kinds).parse_args_into_dataclasses(arguments)
+    return cast(ArmRecipe, recipe), cast(ArmTrainingArguments, training)
 
 
 def measure_dev(arm: PeftModel, dev: Pairs, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -118,6 +119,7 @@ def _new_arm(base: Any, tokenizer: PreTrainedTokenizerBase, recipe: ArmRecipe) -
     record_base(config, base, tokenizer, recipe.base)
     if recipe.base_dtype != "auto":
         base.to(getattr(torch, recipe.base_dtype))
+    base.set_attn_implementation(recipe.attn_implementation)
     arm = get_peft_model(base, config)
     config.base_model_name_or_path = recipe.base
     return arm
@@ -149,4 +151,4 @@ def _sha256(path: str) -> str:
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     beside = path.with_suffix(".partial")
     beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    beside.replace(path)

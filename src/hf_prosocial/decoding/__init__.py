@@ -1,5 +1,5 @@
 """GUI-Gen, guided inference: π(y_t | x, y_<t, p) ∝ π_s(y_t | x, y_<t) · π_r(y_t | x, y_<t, p)^β."""
 
-from .processor import GuidanceLost, ProSocialProcessor
+from .processor import GuidanceLostError, ProSocialProcessor
 
-__all__ = ["GuidanceLost", "ProSocialProcessor"]
+__all__ = ["GuidanceLostError", "ProSocialProcessor"]

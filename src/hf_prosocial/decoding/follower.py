@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from .prefix import PrefixHasher, longest_common_prefixes, same_prefix_parents
 
@@ -89,7 +91,7 @@ class Follower:
             if kept == 0 or not _crop(self._cache, length, length - kept):
                 return 0
         if len(parents) != len(self._rows) or parents.tolist() != list(range(len(parents))):
-            self._cache.reorder_cache(parents)
+            self._cache.reorder_cache(cast(torch.LongTensor, parents))
             self._logits = self._logits[parents]
         return kept
 
@@ -99,7 +101,8 @@ def _crop(cache: DynamicCache, length: int, remove: int) -> bool:
     if remove == 0:
         return True
     for layer in cache.layers:
-        if not layer.is_croppable or (layer.is_sliding and length >= layer.sliding_window):
+        window = layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else length + 1
+        if not layer.is_croppable or length >= window:
             return False
     cache.crop(-remove)
     return True

@@ -21,7 +21,7 @@ def mask_from_padding(
     if pad_token_id == bos_token_id:
         if bool((runs != runs[0]).any().item()):
             raise ValueError(
-                f"the pad token (id {pad_token_id}) is also the bos token, and rows begin with {runs.tolist()} of them, "
+                f"the pad token (id {pad_token_id}) is also bos, and rows begin with {runs.tolist()} of them, "
                 "so padding cannot be told from real tokens; pass prompt_attention_mask=inputs['attention_mask']"
             )
         # All rows begin alike: a batch padded on the left has one row without padding, so these are real tokens.

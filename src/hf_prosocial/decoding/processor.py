@@ -1,7 +1,7 @@
 """GUI-Gen as a transformers logits processor."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from math import log
 
@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.candidate_generator import AssistedCandidateGeneratorDifferentTokenizers
 
-from hf_prosocial.pblora import PBLoraModel, Preferences
+from hf_prosocial.pblora import Preferences, tuner_of
 
 from .follower import Follower
 from .guidance import guided_log_probs
@@ -21,7 +21,7 @@ from .padding import GivenMask, mask_from_padding
 from .vocabulary import check_tokenizer, shared_width
 
 
-class GuidanceLost(RuntimeError):
+class GuidanceLostError(RuntimeError):
     """Text was generated, or would be, without the guidance that was asked for."""
 
 
@@ -47,7 +47,7 @@ class ProSocialProcessor(LogitsProcessor):
     Raises:
         ValueError: bad arguments here; at a call, anything under which guidance would be wrong: empty `input_ids`
             (`inputs_embeds`), another tokenizer or vocabulary, ambiguous padding or preferences, scores that are NaN.
-        GuidanceLost: assisted decoding whose assistant has another tokenizer.
+        GuidanceLostError: assisted decoding whose assistant has another tokenizer.
 
     Source: ProSocialAlign, section GUI-Gen (METHOD, section 3).
     """
@@ -64,11 +64,7 @@ class ProSocialProcessor(LogitsProcessor):
         tokenizer: PreTrainedTokenizerBase | None = None,
         prompt_attention_mask: Int[Tensor, "prompts length"] | None = None,
     ) -> None:
-        tuner = arm.base_model if isinstance(arm, PeftModel) else arm
-        if not isinstance(tuner, PBLoraModel):
-            raise ValueError(
-                f"the ARM must be a PeftModel with a PBLoRA adapter, found {type(arm).__name__}; load it by load_arm"
-            )
+        tuner = tuner_of(arm)
         if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
             raise ValueError(f"beta must be a number >= 0, found {beta!r}")
         if safe_set is not None and not 0 < safe_set <= 1:
@@ -76,15 +72,15 @@ class ProSocialProcessor(LogitsProcessor):
         self.arm, self.beta, self.safe_set = arm, float(beta), safe_set
         self.calls = 0
         self._tuner = tuner
-        self._adapter = tuner.active_adapters[0]
+        self._adapter = tuner.one_adapter()
         self._lanes = Lanes(tuner.preference_weights(preference, self._adapter))
-        self._follower = Follower(arm.get_base_model(), _refuse_foreign_assistant)
+        self._follower = Follower(tuner.wrapped, _refuse_foreign_assistant)
         self._adapter_version = self._version()
         self._given_mask = None if prompt_attention_mask is None else GivenMask(prompt_attention_mask)
-        self._pad, self._bos = _special_ids(arm, tokenizer)
+        self._pad, self._bos = _special_ids(tuner.wrapped, tokenizer)
         self._tokenizer_length = None if tokenizer is None else len(tokenizer)
         if tokenizer is not None:
-            check_tokenizer(tokenizer, tuner.peft_config[self._adapter].tokenizer_hash)
+            check_tokenizer(tokenizer, tuner.adapter_config().tokenizer_hash)
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
@@ -103,17 +99,17 @@ class ProSocialProcessor(LogitsProcessor):
         )
 
     @contextmanager
-    def must_guide(self) -> Iterator["ProSocialProcessor"]:
+    def must_guide(self) -> Generator["ProSocialProcessor"]:
         """A guard around generation: `with processor.must_guide(): model.generate(...)`.
 
         Raises:
-            GuidanceLost: at the end of the block, the processor was never called; so it is under continuous batching
-                (`generate_batch`, `cache_implementation="paged"`), which drops processors.
+            GuidanceLostError: at the end of the block, the processor was never called; so it is under continuous
+                batching (`generate_batch`, `cache_implementation="paged"`), which drops processors.
         """
         before = self.calls
         yield self
         if self.calls == before:
-            raise GuidanceLost(
+            raise GuidanceLostError(
                 "the processor was never called inside must_guide(), so the text is not guided. Pass it as "
                 "generate(..., logits_processor=[processor]), and do not use continuous batching "
                 "(generate_batch, cache_implementation='paged'), which drops logits processors"
@@ -121,7 +117,7 @@ class ProSocialProcessor(LogitsProcessor):
 
     def _arm_logits(self, input_ids: Tensor, scores: Tensor) -> Float[Tensor, "rows vocabulary"]:
         """The ARM's fp32 logits on the device of the scores, as wide as them, −inf where there is no token."""
-        device = self.arm.device
+        device = self._tuner.wrapped.device
         input_ids = input_ids.to(device)
         if self._version() != self._adapter_version:
             self._follower.reset()
@@ -160,9 +156,9 @@ class ProSocialProcessor(LogitsProcessor):
         return sum(weight._version for weight in self.arm.parameters())
 
 
-def _special_ids(arm: PeftModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int | None, int | None]:
+def _special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int | None, int | None]:
     """(pad, bos): the tokenizer's where it is given, else as generate finds them: pad falls back to eos."""
-    source = tokenizer if tokenizer is not None else arm.get_base_model().generation_config
+    source = tokenizer if tokenizer is not None else model.generation_config
     pad = source.pad_token_id
     if pad is None:
         eos = source.eos_token_id
@@ -175,7 +171,7 @@ def _refuse_foreign_assistant() -> None:
     frame = sys._getframe(1)
     while frame is not None:
         if isinstance(frame.f_locals.get("self"), AssistedCandidateGeneratorDifferentTokenizers):
-            raise GuidanceLost(
+            raise GuidanceLostError(
                 "assisted decoding with an assistant of another tokenizer shows logits processors the assistant's "
                 "token ids, which the ARM cannot read; use an assistant that shares the model's tokenizer"
             )

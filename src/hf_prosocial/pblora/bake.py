@@ -1,6 +1,5 @@
 """Baking: under one fixed preference a PBLoRA adapter is an ordinary LoRA, exactly."""
 
-import os
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,14 +18,14 @@ from .layer import PBLoraLayer
 def baked_lora(
     model: nn.Module, config: PBLoraConfig, adapter: str, p: Float[Tensor, " k"]
 ) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """PEFT's configuration and fp32 state of the LoRA  A' = A, B' = B · blockdiag(W1, W2(p)), alpha' = s · (r1 + r2)."""
+    """PEFT's configuration and fp32 state of the LoRA  A' = A, B' = B·blockdiag(W1, W2(p)), alpha' = s·(r1 + r2)."""
     lora_alpha = config.scaling * config.rank
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=int(lora_alpha) if lora_alpha == int(lora_alpha) else lora_alpha,  # ty: ignore[invalid-argument-type]
         lora_dropout=config.lora_dropout,
-        target_modules=config.target_modules,
-        exclude_modules=config.exclude_modules,
+        target_modules=_listed(config.target_modules),
+        exclude_modules=_listed(config.exclude_modules),
         layers_to_transform=config.layers_to_transform,
         layers_pattern=config.layers_pattern,
         fan_in_fan_out=config.fan_in_fan_out,
@@ -45,6 +44,10 @@ def baked_lora(
     return lora, state
 
 
+def _listed(names: set[str] | list[str] | str | None) -> list[str] | str | None:
+    return sorted(names) if isinstance(names, set) else names
+
+
 def write_baked(directory: Path, config: LoraConfig, state: dict[str, Tensor]) -> None:
     """Write a PEFT adapter directory beside its place and rename it, so that it is there whole or not at all.
 
@@ -59,7 +62,7 @@ def write_baked(directory: Path, config: LoraConfig, state: dict[str, Tensor]) -
         config.save_pretrained(str(beside))
         save_file(state, beside / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
         beside.chmod(0o755)
-        os.replace(beside, directory)
+        beside.replace(directory)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise

@@ -9,7 +9,7 @@ from peft.config import PeftConfig
 from hf_prosocial.preference import OBJECTIVES, Preference
 
 
-class PBLoraType(str, Enum):
+class PBLoraType(str, Enum):  # noqa: UP042
     """PEFT's own enum of adapter types is closed; this member stands beside it, under the name that [PARM] writes."""
 
     PBLORA = "PBLORA"
@@ -51,7 +51,7 @@ class PBLoraConfig(PeftConfig):
     r2: int = 4
     lora_alpha: float = 8
     lora_dropout: float = 0.0
-    target_modules: list[str] | set[str] | str | None = None
+    target_modules: set[str] | list[str] | str | None = None
     exclude_modules: list[str] | set[str] | str | None = None
     layers_to_transform: list[int] | int | None = None
     layers_pattern: list[str] | str | None = None
@@ -101,6 +101,11 @@ class PBLoraConfig(PeftConfig):
             raise ValueError(
                 f"obj_num is {self.obj_num}, but {len(self.objectives)} objectives are named: {list(self.objectives)}"
             )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objectives, in order."""
+        return tuple(self.objectives or ())
 
     @property
     def rank(self) -> int:

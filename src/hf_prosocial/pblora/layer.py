@@ -5,7 +5,6 @@ import warnings
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         """Add an adapter: A, W1 and W2 kaiming-uniform(√5), B zero  [PARM]."""
         self.pblora_config[adapter_name] = config
         self.pblora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
-        k = len(config.objectives or ())
+        k = len(config.names)
         self.pblora_A[adapter_name] = nn.Parameter(torch.empty(config.rank, self.in_features))
         self.pblora_B[adapter_name] = nn.Parameter(torch.zeros(self.out_features, config.rank))
         self.pblora_W1[adapter_name] = nn.Parameter(torch.empty(config.r1, config.r1))
@@ -79,11 +78,11 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
 
     def _update(self, x: Float[Tensor, "*batch in"], adapter: str) -> Float[Tensor, "*batch out"]:
         A, B = self.pblora_A[adapter], self.pblora_B[adapter]
-        p = self.preference_state.get(adapter).to(device=A.device, dtype=A.dtype)
-        z = F.linear(self.pblora_dropout[adapter](self._cast_input_dtype(x, A.dtype)), A)
+        p = self.preference_state.get(adapter).to(A.device, A.dtype)
+        z = nn.functional.linear(self.pblora_dropout[adapter](self._cast_input_dtype(x, A.dtype)), A)
         if p.ndim == 1:
-            return F.linear(F.linear(z, self.core(adapter, p)), B)
-        return F.linear(self._core_per_row(z, adapter, p), B)
+            return nn.functional.linear(nn.functional.linear(z, self.core(adapter, p)), B)
+        return nn.functional.linear(self._core_per_row(z, adapter, p), B)
 
     def core(self, adapter: str, p: Float[Tensor, " k"]) -> Float[Tensor, "r r"]:
         """s · blockdiag(W1, W2(p)): all that depends on the preference, (r1+r2, r1+r2)."""
@@ -106,7 +105,9 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         config = self.pblora_config[adapter]
         z1, z2 = z.split((config.r1, config.r2), dim=-1)
         W2 = (p @ self.pblora_W2[adapter]).view(rows, config.r2, config.r2)
-        mixed = torch.cat([F.linear(z1, self.pblora_W1[adapter]), torch.bmm(z2, W2.transpose(1, 2))], dim=-1)
+        mixed = torch.cat(
+            [nn.functional.linear(z1, self.pblora_W1[adapter]), torch.bmm(z2, W2.transpose(1, 2))], dim=-1
+        )
         return mixed * config.scaling
 
     def get_delta_weight(self, adapter: str, p: Float[Tensor, " k"] | None = None) -> Float[Tensor, "..."]:
@@ -121,9 +122,9 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             raise ValueError(f"{len(p)} rows have a preference each; one ΔW needs one preference, of shape (k,)")
         A = self.pblora_A[adapter].float()
         B = self.pblora_B[adapter].float()
-        core = self.core(adapter, p.to(device=A.device, dtype=self.pblora_W2[adapter].dtype)).float()
+        core = self.core(adapter, p.to(A.device, self.pblora_W2[adapter].dtype)).float()
         delta = B @ core @ A
-        return (delta.T if self.pblora_config[adapter].fan_in_fan_out else delta).to(self.get_base_layer().weight.dtype)
+        return (delta.T if self.pblora_config[adapter].fan_in_fan_out else delta).to(self.get_base_weight().dtype)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW(p) of the preference in force to the base weight.
@@ -136,11 +137,13 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             if adapter not in self.pblora_A:
                 continue
             p = self.preference_state.get(adapter)
-            base_layer = self.get_base_layer()
-            merged = base_layer.weight.data + self.get_delta_weight(adapter, p).to(base_layer.weight.device)
+            weight = self.get_base_weight()
+            merged = weight + self.get_delta_weight(adapter, p).to(weight.device)
             if safe_merge and not torch.isfinite(merged).all():
-                raise ValueError(f"merging adapter {adapter!r} gives weights that are not finite; the adapter is broken")
-            base_layer.weight.data = merged
+                raise ValueError(
+                    f"merging adapter {adapter!r} gives weights that are not finite; the adapter is broken"
+                )
+            self.set_base_weight(merged)
             self.merged_adapters.append(adapter)
             self._merged_weights[adapter] = p
             self.preference_state.merged_adapters.add(adapter)
@@ -151,8 +154,10 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
         while self.merged_adapters:
             adapter = self.merged_adapters.pop()
-            weight = self.get_base_layer().weight
-            weight.data -= self.get_delta_weight(adapter, self._merged_weights.pop(adapter)).to(weight.device)
+            weight = self.get_base_weight()
+            self.set_base_weight(
+                weight - self.get_delta_weight(adapter, self._merged_weights.pop(adapter)).to(weight.device)
+            )
             self.preference_state.merged_adapters.discard(adapter)
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:

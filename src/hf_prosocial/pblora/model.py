@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hf_prosocial.preference import Preference
@@ -35,7 +36,7 @@ class PBLoraModel(BaseTuner):
 
     prefix: str = "pblora_"
     tuner_layer_cls = PBLoraLayer
-    target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    target_module_mapping: Any = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
     def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
         # A model that already has PBLoRA layers (transformers' load_adapter, twice) keeps the state they read.
@@ -73,23 +74,18 @@ class PBLoraModel(BaseTuner):
             ValueError: an objective that the adapter does not have, or weights of a wrong shape or off the simplex.
             RuntimeError: the adapter is merged.
         """
-        adapter = self._one_adapter(adapter_name)
+        adapter = self.one_adapter(adapter_name)
         self.preference_state.set(adapter, self.preference_weights(preference, adapter))
 
-    def preference_weights(
-        self, preference: Preferences, adapter_name: str | None = None
-    ) -> Float[Tensor, "*rows k"]:
+    def preference_weights(self, preference: Preferences, adapter_name: str | None = None) -> Float[Tensor, "*rows k"]:
         """The weights p of a preference in the order of the adapter's objectives, fp32, on the model's device.
 
         Raises:
             ValueError: as `set_preference`.
         """
-        objectives = self.peft_config[self._one_adapter(adapter_name)].objectives
-        return _weights(preference, objectives).to(next(self.model.parameters()).device)
+        return _weights(preference, self.adapter_config(adapter_name).names).to(next(self.model.parameters()).device)
 
-    def bake(
-        self, preference: Preference, adapter_name: str | None = None
-    ) -> tuple[LoraConfig, dict[str, Tensor]]:
+    def bake(self, preference: Preference, adapter_name: str | None = None) -> tuple[LoraConfig, dict[str, Tensor]]:
         """The ordinary LoRA of rank r1 + r2 that the adapter is under one preference; exact in fp32.
 
         B' = B · blockdiag(W1, W2(p)), A' = A, lora_alpha' = s · (r1 + r2)  [METHOD, section 2].
@@ -97,8 +93,9 @@ class PBLoraModel(BaseTuner):
         Returns:
             PEFT's configuration and state, in fp32, as PEFT saves them.
         """
-        adapter = self._one_adapter(adapter_name)
-        return baked_lora(self.model, self.peft_config[adapter], adapter, self.preference_weights(preference, adapter))
+        adapter = self.one_adapter(adapter_name)
+        p = self.preference_weights(preference, adapter)
+        return baked_lora(self.model, self.adapter_config(adapter), adapter, p)
 
     def save_baked(self, save_directory: str | Path, preference: Preference, adapter_name: str | None = None) -> None:
         """Write `bake(preference)` as a PEFT adapter directory, which loads without this package.
@@ -149,7 +146,21 @@ class PBLoraModel(BaseTuner):
         for adapter in adapter_names or self.active_adapters:
             self.set_preference(preference, adapter)
 
-    def _one_adapter(self, adapter_name: str | None) -> str:
+    @property
+    def wrapped(self) -> PreTrainedModel:
+        """The model with the PBLoRA layers in it."""
+        return cast(PreTrainedModel, self.model)
+
+    def adapter_config(self, adapter_name: str | None = None) -> PBLoraConfig:
+        """The configuration of an adapter, the active one by default."""
+        return cast(PBLoraConfig, self.peft_config[self.one_adapter(adapter_name)])
+
+    def one_adapter(self, adapter_name: str | None = None) -> str:
+        """The name of an adapter, or of the one that is active.
+
+        Raises:
+            ValueError: several are active and none is named, or it is not a PBLoRA adapter.
+        """
         if adapter_name is None:
             if len(self.active_adapters) != 1:
                 raise ValueError(f"name the adapter: the active ones are {list(self.active_adapters)}")
@@ -157,6 +168,22 @@ class PBLoraModel(BaseTuner):
         if not isinstance(self.peft_config.get(adapter_name), PBLoraConfig):
             raise ValueError(f"no PBLoRA adapter {adapter_name!r}; the adapters are {list(self.peft_config)}")
         return adapter_name
+
+
+def tuner_of(model: nn.Module) -> PBLoraModel:
+    """The tuner in a PeftModel with one active PBLoRA adapter.
+
+    Raises:
+        ValueError: another kind of model.
+    """
+    tuner = model.base_model if isinstance(model, PeftModel) else model
+    if not isinstance(tuner, PBLoraModel):
+        raise ValueError(
+            f"expected a PeftModel with a PBLoRA adapter (by load_arm, or by get_peft_model with a PBLoraConfig), "
+            f"found {type(model).__name__} around {type(tuner).__name__}"
+        )
+    tuner.one_adapter()
+    return tuner
 
 
 def set_preference(model: nn.Module, preference: Preferences, adapter_name: str) -> None:
@@ -168,7 +195,7 @@ def set_preference(model: nn.Module, preference: Preferences, adapter_name: str)
     layer = next((module for module in model.modules() if isinstance(module, PBLoraLayer)), None)
     if layer is None or adapter_name not in layer.pblora_config:
         raise ValueError(f"{type(model).__name__} has no PBLoRA adapter {adapter_name!r}")
-    layer.preference_state.set(adapter_name, _weights(preference, layer.pblora_config[adapter_name].objectives))
+    layer.preference_state.set(adapter_name, _weights(preference, layer.pblora_config[adapter_name].names))
 
 
 def _weights(preference: Preferences, objectives: tuple[str, ...]) -> Float[Tensor, "*rows k"]:

@@ -1,6 +1,6 @@
 """The one place where a model keeps the preference that its PBLoRA layers read."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from jaxtyping import Float
@@ -49,7 +49,7 @@ class PreferenceState:
         self._weights.pop(adapter, None)
 
     @contextmanager
-    def using(self, adapter: str, weights: Float[Tensor, "*rows k"]) -> Iterator[None]:
+    def using(self, adapter: str, weights: Float[Tensor, "*rows k"]) -> Generator[None]:
         """Put `weights` in force for the duration of a `with` block, then what was there before."""
         before = self._weights.get(adapter)
         self.set(adapter, weights)

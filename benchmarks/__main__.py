@@ -1,0 +1,20 @@
+"""`python -m benchmarks NAME ...`: run benchmarks by name; `all` runs all of them."""
+
+import sys
+from importlib import import_module
+
+NAMES = ("accuracy", "processor")
+
+
+def main(arguments: list[str]) -> int:
+    names = list(NAMES) if arguments == ["all"] else arguments
+    unknown = [name for name in names if name not in NAMES]
+    if unknown or not names:
+        print(f"usage: python -m benchmarks NAME ... | all; the names are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    held = [import_module(f"benchmarks.{name}").run() for name in names]
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

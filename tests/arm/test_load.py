@@ -1,0 +1,138 @@
+import json
+import shutil
+
+import pytest
+import torch
+from models import VOCABULARY, random_arm, random_base, tiny_tokenizer
+
+from hf_prosocial import BaseMismatchError, PBLoraConfig, Preference, ProSocialProcessor, load_arm
+from hf_prosocial.arm import record_base
+from hf_prosocial.identity import tokenizer_hash, weight_hash, weight_hashes
+from hf_prosocial.pblora import PBLoraLayer
+
+IDS = torch.randint(3, VOCABULARY, (2, 8), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def saved(saved_arm, tmp_path):
+    """A copy of both directories that a test may change."""
+    for path in saved_arm:
+        shutil.copytree(path, tmp_path / path.name)
+    config = json.loads((tmp_path / "arm" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tmp_path / "base")
+    (tmp_path / "arm" / "adapter_config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_from_the_recorded_base(saved):
+    arm = load_arm(saved / "arm")
+    assert not arm.training
+    assert not any(weight.requires_grad for weight in arm.parameters())
+    arm.set_preference(Preference.uniform())
+    expected = random_arm("llama", seed=2, base=random_base("llama", seed=1))
+    expected.set_preference(Preference.uniform())
+    with torch.no_grad():
+        torch.testing.assert_close(arm(IDS).logits, expected(IDS).logits, atol=0, rtol=0)
+
+
+def test_a_loaded_base_shares_its_memory_and_stays_as_it_is(saved):
+    base = random_base("llama", seed=1)
+    with torch.no_grad():
+        expected = base(IDS).logits
+    arm = load_arm(saved / "arm", base)
+    assert not any(isinstance(module, PBLoraLayer) for module in base.modules())
+    assert all(weight.requires_grad for weight in base.parameters())
+    ours = {
+        name.replace(".base_layer", ""): weight.data_ptr() for name, weight in arm.get_base_model().named_parameters()
+    }
+    assert all(ours[name] == weight.data_ptr() for name, weight in base.named_parameters())
+    assert arm.get_base_model().lm_head.weight.data_ptr() == base.lm_head.weight.data_ptr()
+    output = base.generate(IDS, logits_processor=[ProSocialProcessor(arm, Preference.uniform())], max_new_tokens=4)
+    assert output.shape == (2, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(base(IDS).logits, expected, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_hashes_hold_in_other_dtypes(saved, dtype):
+    assert load_arm(saved / "arm", saved / "base", dtype=dtype).dtype == dtype
+
+
+def test_another_base_is_an_error_that_can_be_overruled_by_name(saved):
+    other = random_base("llama", seed=9)
+    with pytest.raises(
+        BaseMismatchError, match=r"(?s)base_weights: the adapter was trained on .*allow_mismatch=\['base_weights'\]"
+    ):
+        load_arm(saved / "arm", other)
+    load_arm(saved / "arm", other, allow_mismatch=["base_weights"])
+    nudged = random_base("llama", seed=1)
+    nudged.model.layers[1].mlp.up_proj.weight.data[0, 0] += 1e-4
+    with pytest.raises(BaseMismatchError, match="base_weights"):
+        load_arm(saved / "arm", nudged)
+    with pytest.raises(BaseMismatchError, match="the base is in float64"):
+        load_arm(saved / "arm", random_base("llama", seed=1, dtype=torch.float64))
+
+
+def test_another_tokenizer_or_template(saved):
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<new>"])
+    base = random_base("llama", seed=1)
+    with pytest.raises(BaseMismatchError, match="tokenizer: trained with"):
+        load_arm(saved / "arm", base, tokenizer=tokenizer)
+    load_arm(saved / "arm", base, tokenizer=tokenizer, allow_mismatch=["tokenizer"])
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += " "
+    with pytest.raises(BaseMismatchError, match=r"(?s)chat_template: .*allow_mismatch=\['chat_template'\]"):
+        load_arm(saved / "arm", base, tokenizer=tokenizer)
+    tokenizer.save_pretrained(saved / "base")
+    with pytest.raises(BaseMismatchError, match="chat_template"):
+        load_arm(saved / "arm")
+    load_arm(saved / "arm", allow_mismatch=["chat_template"])
+
+
+def test_bad_arguments(saved):
+    with pytest.raises(ValueError, match=r"allow_mismatch may name .*found \['weights'\]"):
+        load_arm(saved / "arm", allow_mismatch=["weights"])
+    with pytest.raises(ValueError, match="move that one instead"):
+        load_arm(saved / "arm", random_base("llama", seed=1), dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="names its objectives"):
+        load_arm(saved / "arm", objectives=["a", "b", "c", "d", "e"])
+
+
+def test_other_adapters_are_refused(saved):
+    arm = random_arm("llama", seed=2)
+    arm.save_baked(saved / "lora", Preference.uniform())
+    with pytest.raises(ValueError, match=r"holds a .*LORA adapter"):
+        load_arm(saved / "lora", random_base("llama", seed=1))
+
+
+def test_objectives_of_an_adapter_without_names_are_named_by_the_caller(saved):
+    path = saved / "arm" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config["objectives"]
+    path.write_text(json.dumps(config))
+    assert load_arm(saved / "arm").active_peft_config.objectives == tuple(f"objective_{i}" for i in range(5))
+    named = load_arm(saved / "arm", objectives=["a", "b", "c", "d", "e"])
+    named.set_preference(Preference.one_hot("c", objectives=list("abcde")))
+    with pytest.raises(ValueError, match="obj_num is 5, but 2 objectives are named"):
+        load_arm(saved / "arm", objectives=["a", "b"])
+
+
+def test_an_adapter_that_records_no_base(tmp_path):
+    arm = random_arm("llama", seed=2)
+    arm.save_pretrained(tmp_path / "arm")
+    with pytest.raises(ValueError, match="records no base; pass base="):
+        load_arm(tmp_path / "arm")
+
+
+def test_hashes_see_the_base_through_its_adapters(tokenizer):
+    base = random_base("llama", seed=1)
+    expected = weight_hashes(base)
+    assert len(set(expected.values())) == 3
+    arm = random_arm("llama", seed=2, base=base)
+    assert weight_hashes(arm) == expected
+    assert weight_hash(base.to(torch.bfloat16), torch.bfloat16) == expected["bfloat16"]
+    config = PBLoraConfig()
+    record_base(config, arm, tokenizer)
+    assert config.tokenizer_hash == tokenizer_hash(tiny_tokenizer())
+    assert config.chat_template == tokenizer.chat_template

@@ -1,0 +1,208 @@
+"""The trainer's loss and updates against their definition, row by row, with autograd as the oracle."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from models import random_arm, random_base
+from peft import LoraConfig, get_peft_model
+from rows import rows
+from transformers import set_seed
+
+from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig, Preference
+from hf_prosocial.arm import tokenize_rows
+from hf_prosocial.arm.batch import collate, pair_log_probs
+from hf_prosocial.arm.preference_sampling import draw_preferences
+
+
+def training_arguments(tmp_path, **options):
+    defaults = {"per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True, "disable_tqdm": True}
+    defaults |= {"max_steps": 1, "logging_steps": 1, "save_strategy": "no", "max_grad_norm": 0.0, "beta_r": 0.5}
+    return ArmTrainingArguments(output_dir=str(tmp_path), **(defaults | options))
+
+
+@pytest.fixture
+def pairs(tokenizer):
+    return tokenize_rows(rows(OBJECTIVES, 20), tokenizer, OBJECTIVES, max_length=80)
+
+
+def row_log_prob(arm, prompt, reply):
+    """Σ log π(y_t | ...) of one unpadded sequence."""
+    ids = torch.tensor([prompt + reply])
+    log_probs = arm(ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+    return log_probs[torch.arange(len(prompt) - 1, ids.shape[1] - 1), ids[0, len(prompt) :]].sum()
+
+
+def defined_loss(arm, chosen_pairs, args, step=0):
+    """Σ_i L_i, L_i = (1/N) Σ p_row,i · ℓ_row, as METHOD writes it."""
+    total = 0.0
+    for pair in chosen_pairs:
+        p, weight = draw_preferences(
+            [pair.objective],
+            [pair.line],
+            k=5,
+            concentration=args.preference_concentration,
+            sampling=args.preference_sampling,
+            seed=args.seed,
+            step=step,
+        )
+        if args.preference_sampling == "dirichlet":
+            assert weight.item() == p[0, pair.objective].item()
+        arm.set_preference(p[0])
+        margin = row_log_prob(arm, pair.prompt, pair.chosen) - row_log_prob(arm, pair.prompt, pair.rejected)
+        total = total - weight[0] * torch.nn.functional.logsigmoid(args.beta_r * margin)
+    return total / len(chosen_pairs)
+
+
+def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
+    base = random_base(family, seed=2)
+    if family == "gemma3":
+        base.config.sliding_window = 64
+    arm = random_arm(family, seed=2, base=base)
+    preferences = [Preference.sample(seed=seed) for seed in range(6)]
+    arm.set_preference(preferences)
+    with torch.no_grad():
+        packed = pair_log_probs(arm, collate(pairs.rows[:6], pad_token_id=0), arm.dtype)
+        for row, pair in enumerate(pairs.rows[:6]):
+            arm.set_preference(preferences[row])
+            alone = [row_log_prob(arm, pair.prompt, reply) for reply in (pair.chosen, pair.rejected)]
+            torch.testing.assert_close(packed[:, row], torch.stack(alone), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", ["dirichlet", "size_biased"])
+def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling):
+    args = training_arguments(tmp_path, preference_sampling=sampling)
+    arm = random_arm("llama", seed=2)
+    trainer = ArmTrainer(arm, args, pairs, tokenizer)
+    batch = collate(pairs.rows[:4], pad_token_id=0)
+    loss = trainer.compute_loss(arm, batch)
+    parameters = [weight for weight in arm.parameters() if weight.requires_grad]
+    ours = torch.autograd.grad(loss, parameters)
+    expected = defined_loss(arm, pairs.rows[:4], args)
+    theirs = torch.autograd.grad(expected, parameters)
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=5e-5, rtol=1e-3)
+
+
+def trained(pairs, tokenizer, tmp_path, **options):
+    set_seed(0)
+    arm = random_arm("llama", seed=2)
+    ArmTrainer(arm, training_arguments(tmp_path, **options), pairs, tokenizer).train()
+    return {name: weight.detach().clone() for name, weight in arm.named_parameters() if weight.requires_grad}
+
+
+def assert_close(one, other, **tolerance):
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], **tolerance)
+
+
+def test_accumulated_micro_batches_give_the_update_of_the_whole_batch(pairs, tokenizer, tmp_path):
+    sgd = {"optim": "sgd", "learning_rate": 1e-2, "max_steps": 2, "lr_scheduler_type": "constant"}
+    whole = trained(pairs, tokenizer, tmp_path, per_device_train_batch_size=8, **sgd)
+    parts = trained(pairs, tokenizer, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **sgd)
+    assert_close(whole, parts, atol=1e-5, rtol=1e-4)
+
+
+def test_checkpointing_changes_no_update(pairs, tokenizer, tmp_path):
+    plain = trained(pairs, tokenizer, tmp_path, optim="sgd", learning_rate=1.0)
+    checkpointed = trained(pairs, tokenizer, tmp_path, optim="sgd", learning_rate=1.0, gradient_checkpointing=True)
+    assert_close(plain, checkpointed, atol=1e-6, rtol=1e-5)
+
+
+def test_training_separates_the_pairs(pairs, tokenizer, tmp_path):
+    arm = get_peft_model(random_base("llama", seed=2), PBLoraConfig(target_modules=["q_proj", "k_proj", "v_proj"]))
+    options = {"max_steps": 40, "learning_rate": 2e-2, "w2_learning_rate_ratio": 2.0, "logging_steps": 1}
+    trainer = ArmTrainer(arm, training_arguments(tmp_path, **options), pairs, tokenizer, eval_dataset=pairs)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < 0.5 * before
+    rates = {group["initial_lr"] for group in trainer.optimizer.param_groups}
+    assert rates == {2e-2, 4e-2}
+
+
+def test_save_and_resume(pairs, tokenizer, tmp_path):
+    options = {"max_steps": 6, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 3}
+    whole = trained(pairs, tokenizer, tmp_path / "whole", **options)
+    set_seed(0)
+    arm = random_arm("llama", seed=2)
+    trainer = ArmTrainer(arm, training_arguments(tmp_path / "again", **options), pairs, tokenizer)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    resumed = {name: weight.detach() for name, weight in arm.named_parameters() if weight.requires_grad}
+    assert_close(whole, resumed, atol=1e-6, rtol=1e-5)
+    state = json.loads((tmp_path / "whole" / "checkpoint-6" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2, 3, 4, 5, 6]
+
+
+def test_rows_of_similar_length_come_together(tokenizer, tmp_path):
+    pairs = tokenize_rows(rows(OBJECTIVES, 80), tokenizer, OBJECTIVES, max_length=80)
+    pairs.rows = [replace(pair, prompt=pair.prompt * (1 + pair.line % 4)) for pair in pairs.rows]
+    args = training_arguments(tmp_path, train_sampling_strategy="group_by_length")
+    trainer = ArmTrainer(random_arm("llama", seed=2), args, pairs, tokenizer)
+    lengths = [pair.packed_length for pair in pairs.rows]
+    batches = [[line - 1 for line in batch["line"].tolist()] for batch in trainer.get_train_dataloader()]
+    assert sorted(line for batch in batches for line in batch) == list(range(80))
+    spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+    assert sum(spread) / len(spread) < (max(lengths) - min(lengths)) / 3
+    assert max(lengths) in [lengths[i] for i in batches[0]]
+
+
+def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
+    arm = random_arm("llama", seed=2)
+    lora = get_peft_model(random_base("llama", seed=1), LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(ValueError, match="one active PBLoRA adapter, found PeftModel around LoraModel"):
+        ArmTrainer(lora, training_arguments(tmp_path), pairs, tokenizer)
+    other = tokenize_rows(rows(("wit", "calm"), 4), tokenizer, ("wit", "calm"), max_length=80)
+    with pytest.raises(ValueError, match=r"labelled for \['wit', 'calm'\], the adapter has \['empathy'"):
+        ArmTrainer(arm, training_arguments(tmp_path), other, tokenizer)
+    for changed, message in (
+        ({"sliding_window": 10}, "window of 10 tokens"),
+        ({"layer_types": ["recurrent"]}, "recurrent"),
+    ):
+        base = random_base("gemma3", seed=1)
+        for name, value in changed.items():
+            setattr(base.config, name, value)
+        with pytest.raises(ValueError, match=message):
+            ArmTrainer(random_arm("gemma3", seed=2, base=base), training_arguments(tmp_path), pairs, tokenizer)
+    reentrant = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    with pytest.raises(ValueError, match="must be non-reentrant"):
+        ArmTrainer(arm, training_arguments(tmp_path, **reentrant), pairs, tokenizer)
+    for bad in ({"beta_r": 0.0}, {"preference_concentration": -1.0}, {"w2_learning_rate_ratio": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            training_arguments(tmp_path, **bad)
+
+
+def test_size_biased_draws_have_the_same_expected_loss():
+    """E over Dirichlet(α) of p_i f(p) equals (1/k) E over the size-biased draws of f(p), for any f."""
+    k, count = 3, 20_000
+    lines = list(range(count))
+    options = {"k": k, "concentration": 0.4, "seed": 5, "step": 0}
+
+    def f(p):
+        return (p * torch.tensor([1.0, -2.0, 0.5])).sum(-1).exp() + p[:, 2] ** 2
+
+    estimates = []
+    for sampling in ("dirichlet", "size_biased"):
+        p, weight = draw_preferences([1] * count, lines, sampling=sampling, **options)
+        torch.testing.assert_close(p.sum(-1), torch.ones(count))
+        estimates.append(weight * f(p))
+    means = [estimate.mean().item() for estimate in estimates]
+    error = sum((estimate.std() ** 2 / count).item() for estimate in estimates) ** 0.5
+    assert abs(means[0] - means[1]) < 4 * error
+    # A loss that hardly depends on p is where most draws of the plain kind are wasted.
+    _, plain = draw_preferences([1] * count, lines, sampling="dirichlet", **options)
+    _, biased = draw_preferences([1] * count, lines, sampling="size_biased", **options)
+    assert plain.mean().item() == pytest.approx(biased.mean().item(), abs=0.01)
+    assert biased.std() < 1e-6 < plain.std()
+
+
+def test_draws_depend_on_seed_step_and_line_alone():
+    options = {"k": 5, "concentration": 0.5, "sampling": "dirichlet"}
+    p, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=1, step=3, **options)
+    again, _ = draw_preferences([2, 1], [9, 8], seed=1, step=3, **options)
+    assert torch.equal(p[[2, 1]], again)
+    for seed, step in ((2, 3), (1, 4)):
+        other, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=seed, step=step, **options)
+        assert not torch.equal(p, other)
