@@ -80,15 +80,17 @@ def generate(
 
 @arm_app.command(
     "train",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    context_settings={"ignore_unknown_options": True},
     add_help_option=False,
 )
-def train(context: typer.Context) -> None:
+def train(
+    options: Annotated[list[str] | None, typer.Argument(help="--config recipe.yaml, and options over it.")] = None,
+) -> None:
     """Train an ARM: --config recipe.yaml, and any field of the recipe or of TrainingArguments as an option."""
     from .train import run_train
 
     with _plain_errors():
-        run_train(context.args)
+        run_train(options or [])
 
 
 class _plain_errors:  # noqa: N801

@@ -30,7 +30,9 @@ def run_demo(
     console = Console(soft_wrap=False)
     chat = load_chat(base, arm, allow_mismatch)
     preferences = _preferences(chat.objectives)
-    console.print(f"base: {chat.source}; the ARM shares its weights; β = {beta:g}", markup=False, highlight=False)
+    console.print(
+        f"base: {chat.source}; the ARM shares its weights; β = {beta:g}", markup=False, highlight=False, soft_wrap=True
+    )
     total = len(MESSAGES) * 2 * max_new_tokens
     with token_progress(console, "generating", total) as progress:
         for message in MESSAGES:

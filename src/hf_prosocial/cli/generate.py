@@ -35,7 +35,7 @@ def run_generate(
     parsed = [Preference.parse(text, normalize=normalize, objectives=objectives) for text in preferences]
     parsed = parsed or [Preference.uniform(objectives=objectives)]
     notes = Console(stderr=True)
-    notes.print(f"base: {chat.source}; β = {beta:g}", markup=False, highlight=False)
+    notes.print(f"base: {chat.source}; β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
     with token_progress(notes, "generating", max_new_tokens) as progress:
         replies = reply(
             chat,

@@ -1,5 +1,6 @@
 """Replies of a chat model under several preferences, in one batch: what `demo` and `generate` show."""
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm
@@ -38,7 +40,7 @@ class OnToken(StoppingCriteria):
     def __init__(self, advance: Callable[[], None]) -> None:
         self._advance = advance
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
         """Called by generate after each token. (transformers fixes this signature.)"""
         self._advance()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
@@ -46,6 +48,8 @@ class OnToken(StoppingCriteria):
 
 def load_chat(base: str | None, arm: str | None, allow_mismatch: Collection[str]) -> Chat:
     """The base and its ARM on one copy of the weights; the weight hash is checked."""
+    if not sys.stderr.isatty():
+        disable_progress_bar()  # transformers' own, for loading weights
     source = find_base(base)
     model, tokenizer = source.load()
     loaded = load_arm(arm or released_arm(), model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)

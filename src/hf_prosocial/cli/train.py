@@ -14,9 +14,10 @@ import yaml
 from peft import PeftModel, get_peft_model
 from transformers import HfArgumentParser, PreTrainedTokenizerBase
 
-from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, Pairs, measure_margins, read_pairs, record_base
+from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, measure_margins, read_pairs, record_base
 from hf_prosocial.arm.report import margin_summary, margin_table
 from hf_prosocial.bases import SMOLLM2, find_base
+from hf_prosocial.hub import arm_card
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 from hf_prosocial.preference import OBJECTIVES
 
@@ -72,11 +73,16 @@ def run_train(arguments: list[str]) -> None:
         "log": trainer.state.log_history,
     }
     output = Path(str(training.output_dir))
-    _write_json(output / RECORD, record)
+    _write(output / RECORD, _json(record))
+    table = ""
     if recipe.dev_data:
         dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, recipe.max_length)
         print(f"{recipe.dev_data}: {dev.report()}", file=sys.stderr)
-        _write_json(output / RECORD, record | {"dev": measure_dev(arm, dev, tokenizer)})
+        margins = measure_margins(arm.eval(), dev, pad_token_id=tokenizer.eos_token_id)
+        table = margin_table(margins)
+        print(table, file=sys.stderr)
+        _write(output / RECORD, _json(record | {"dev": margin_summary(margins)}))
+    _write(output / "README.md", arm_card(record, table))
 
 
 def parse_recipe(arguments: list[str]) -> tuple[ArmRecipe, ArmTrainingArguments]:
@@ -96,14 +102,6 @@ def parse_recipe(arguments: list[str]) -> tuple[ArmRecipe, ArmTrainingArguments]
     kinds: Any = (ArmRecipe, ArmTrainingArguments)
     recipe, training = HfArgumentParser(kinds).parse_args_into_dataclasses(arguments)
     return cast(ArmRecipe, recipe), cast(ArmTrainingArguments, training)
-
-
-def measure_dev(arm: PeftModel, dev: Pairs, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Margins on held-out pairs: printed as a table, returned as figures."""
-    arm.eval()
-    margins = measure_margins(arm, dev, pad_token_id=tokenizer.eos_token_id)
-    print(margin_table(margins), file=sys.stderr)
-    return margin_summary(margins)
 
 
 def _new_arm(base: Any, tokenizer: PreTrainedTokenizerBase, recipe: ArmRecipe) -> PeftModel:
@@ -148,7 +146,11 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)

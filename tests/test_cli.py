@@ -1,0 +1,152 @@
+"""The command line on a tiny model: what it prints, where, and how it fails."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rows import rows
+from typer.testing import CliRunner
+
+from hf_prosocial import OBJECTIVES
+from hf_prosocial.cli import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def on(saved_arm):
+    return "--base", saved_arm[0], "--arm", saved_arm[1]
+
+
+def test_help_is_quick_and_needs_no_torch():
+    code = "import sys; sys.argv = ['prosocial', '--help']\nfrom hf_prosocial.cli import app\n"
+    code += "try:\n    app()\nexcept SystemExit:\n    pass\n"
+    code += "assert not {'torch', 'transformers', 'peft', 'numpy'} & set(sys.modules), 'heavy imports'"
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begin
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+    assert seconds < 5  # The goal is 0.5 s on an idle machine; `python -m benchmarks help` measures it.
+
+
+def test_demo_prints_plain_text_to_a_pipe(saved_arm):
+    result = run("demo", *on(saved_arm), "--max-new-tokens", 3)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("[base, unguided]") == 3
+    for title in ("empathy=1", "truthfulness=1", "helpfulness=1", "empathy=0.2,sensitivity=0.2"):
+        assert result.output.count(f"[{title}") == 3
+    assert "\x1b" not in result.output
+    assert "the directory" in result.output
+
+
+def test_generate(saved_arm):
+    result = run("generate", "hello", *on(saved_arm), "-p", "empathy=1", "-p", "truthfulness=1", "--max-new-tokens", 4)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("[empathy=1]\n")
+    assert "[truthfulness=1]\n" in result.stdout
+    assert "base: the directory" in result.stderr
+    assert "base:" not in result.stdout
+    sampled = [run("generate", "hi", *on(saved_arm), "--temperature", 1, "--seed", seed).stdout for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "empathy=0.5"], "error: weights must sum to 1, found 0.5 (empathy=0.5)"),
+        (["-p", "wit=1"], "error: unknown objective 'wit'"),
+        (["--beta", "-1"], "error: beta must be a number >= 0"),
+        (["--safe-set", "2"], "error: safe_set must be in (0, 1]"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_1(saved_arm, arguments, message):
+    result = run("generate", "hello", *on(saved_arm), *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not result.stdout
+
+
+def test_an_arm_of_another_base(saved_arm, tmp_path):
+    from models import random_base, tiny_tokenizer
+
+    random_base("llama", seed=9).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    result = run("generate", "hello", "--base", tmp_path, "--arm", saved_arm[1])
+    assert result.exit_code == 1
+    assert "allow_mismatch=['base_weights']" in result.stderr
+    result = run("generate", "hi", "--base", tmp_path, "--arm", saved_arm[1], "--allow-mismatch", "base_weights")
+    assert result.exit_code == 0, result.output
+
+
+def test_ctrl_c_leaves_with_130(saved_arm):
+    code = "from hf_prosocial.cli import app; app()"
+    command = [sys.executable, "-c", code, "demo", *map(str, on(saved_arm)), "--max-new-tokens", "100"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert line.startswith("base:")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture
+def recipe(saved_arm, tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows(OBJECTIVES, 20)))
+    lines = {
+        "train_data": tmp_path / "pairs.jsonl",
+        "dev_data": tmp_path / "pairs.jsonl",
+        "base": saved_arm[0],
+        "output_dir": tmp_path / "arm",
+        "target_modules": ["q_proj", "v_proj"],
+        "max_steps": 3,
+        "learning_rate": 1e-2,
+        "use_cpu": True,
+        "report_to": "none",
+        "save_steps": 2,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text("\n".join(f"{name}: {value}" for name, value in lines.items()))
+    return path
+
+
+def train(*arguments):
+    """In a process of its own: transformers gives its arguments values that the checker of this one refuses."""
+    command = [sys.executable, "-c", "from hf_prosocial.cli import app; app()", "arm", "train", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_train_saves_an_arm_that_guides_its_base_and_a_record(recipe, saved_arm):
+    done = train("--config", recipe, "--r1", 2, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    output = recipe.parent / "arm"
+    record = json.loads((output / "training.json").read_text())
+    assert record["recipe"]["r1"] == 2
+    assert record["training"]["seed"] == 3
+    assert record["pairs"]["used"] == dict.fromkeys(OBJECTIVES, 4)
+    assert len(record["data"][str(recipe.parent / "pairs.jsonl")]) == 64
+    assert len(record["dev"]["control_matrix"]) == 5
+    assert "| one-hot p" in done.stderr
+    card = (output / "README.md").read_text()
+    assert card.startswith("---\nbase_model:")
+    assert "| one-hot p" in card
+    assert "{{" not in card
+    guided = run("generate", "hello", "--base", saved_arm[0], "--arm", output, "--max-new-tokens", 3)
+    assert guided.exit_code == 0, guided.output
+
+
+def test_train_says_what_is_wrong_with_a_recipe(recipe, tmp_path):
+    (tmp_path / "list.yaml").write_text("- 1")
+    done = train("--config", tmp_path / "list.yaml")
+    assert done.returncode == 1
+    assert "must hold `option: value` lines, found list" in done.stderr
+    done = train("--config", recipe, "--train_data", tmp_path / "absent.jsonl")
+    assert done.returncode == 1
+    assert "absent.jsonl" in done.stderr
+    assert "Traceback" not in done.stderr

