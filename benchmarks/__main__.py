@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("accuracy", "processor")
+NAMES = ("startup", "processor", "accuracy")
 
 
 def main(arguments: list[str]) -> int:

@@ -31,7 +31,7 @@ def test_help_is_quick_and_needs_no_torch():
     seconds = time.perf_counter() - begin
     assert done.returncode == 0, done.stderr
     assert "demo" in done.stdout
-    assert seconds < 5  # The goal is 0.5 s on an idle machine; `python -m benchmarks help` measures it.
+    assert seconds < 5  # The goal is 0.5 s on an idle machine; `python -m benchmarks startup` measures it.
 
 
 def test_demo_prints_plain_text_to_a_pipe(saved_arm):

@@ -42,6 +42,7 @@ def arm_card(record: dict[str, Any], figures: str) -> str:
             base_model=recipe["base"],
             base_model_relation="adapter",
             library_name="hf_prosocial",
+            license="apache-2.0",
             pipeline_tag="text-generation",
             tags=["pblora", "peft", "prosocial", "reward-model", "safety"],
         ),

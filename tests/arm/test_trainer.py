@@ -152,7 +152,7 @@ def test_rows_of_similar_length_come_together(tokenizer, tmp_path):
 def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
     arm = random_arm("llama", seed=2)
     lora = get_peft_model(random_base("llama", seed=1), LoraConfig(target_modules=["q_proj"]))
-    with pytest.raises(ValueError, match="one active PBLoRA adapter, found PeftModel around LoraModel"):
+    with pytest.raises(ValueError, match=r"with a PBLoRA adapter .* found PeftModel around LoraModel"):
         ArmTrainer(lora, training_arguments(tmp_path), pairs, tokenizer)
     other = tokenize_rows(rows(("wit", "calm"), 4), tokenizer, ("wit", "calm"), max_length=80)
     with pytest.raises(ValueError, match=r"labelled for \['wit', 'calm'\], the adapter has \['empathy'"):

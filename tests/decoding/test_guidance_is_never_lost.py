@@ -4,7 +4,7 @@ import pytest
 import torch
 from models import BOS, PAD, VOCABULARY, random_arm, random_base, tiny_tokenizer
 from oracle import FullRecompute
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, pipeline
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PreTrainedTokenizerFast, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_prosocial import GuidanceLostError, Preference, ProSocialProcessor
@@ -227,3 +227,11 @@ def test_pipeline_over_a_dataset(arm, base, tokenizer):
     ours = list(generator(texts, logits_processor=[ProSocialProcessor(arm, UNIFORM)], **options))
     theirs = list(generator(texts, logits_processor=[FullRecompute(arm, UNIFORM)], **options))
     assert ours == theirs
+
+
+def test_continuous_batching_drops_processors_and_the_guard_says_so(arm, base):
+    assert ProSocialProcessor.supports_continuous_batching is False
+    processor = ProSocialProcessor(arm, UNIFORM)
+    config = GenerationConfig(max_new_tokens=3, do_sample=False, eos_token_id=2, pad_token_id=PAD)
+    with pytest.raises(GuidanceLostError, match="continuous batching"), processor.must_guide():
+        base.generate_batch(inputs=[IDS[0].tolist()], generation_config=config, logits_processor=[processor])

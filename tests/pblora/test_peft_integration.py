@@ -2,9 +2,12 @@
 
 import copy
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub import HfApi, ModelCard
 from models import VOCABULARY, random_arm, random_base
 from peft import PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -235,3 +238,23 @@ def test_rows_of_a_mixture_cannot_have_preferences_of_their_own():
     layer.preference_state.set("default", torch.eye(5)[:3])
     with pytest.raises(ValueError, match="experts of a mixture"):
         layer(torch.randn(3, 16))
+
+
+def test_push_to_hub_sends_what_loads_again(monkeypatch, tmp_path):
+    sent = {}
+
+    def create_commit(self, repo_id, operations, **options):
+        for operation in operations:
+            sent[operation.path_in_repo] = Path(operation.path_or_fileobj).read_bytes()
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **options: SimpleNamespace(repo_id=repo_id))
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("---\n---\n"))
+    arm = random_arm("llama", seed=3)
+    expected = logits(arm)
+    arm.push_to_hub("org/name")
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= sent.keys()
+    for name, content in sent.items():
+        (tmp_path / name).write_bytes(content)
+    again = PeftModel.from_pretrained(random_base("llama", seed=3), str(tmp_path))
+    torch.testing.assert_close(logits(again), expected, atol=0, rtol=0)

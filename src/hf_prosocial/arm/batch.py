@@ -14,36 +14,39 @@ PADDING, PROMPT, CHOSEN, REJECTED = range(4)
 
 
 def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, Tensor]:
-    """Rows of [padding, prompt | chosen, padding | rejected, padding].
+    """Rows of [prompt | chosen | rejected | padding].
 
-    A prompt that is run once for both replies saves about a third of the work. Prompts end in one common column, so
-    that only the columns from there on need the vocabulary's logits.
+    A prompt that is run once for both replies saves about a third of the work.
 
     Returns:
-        input_ids, position_ids, segments (N, length) int64, segments being PADDING, PROMPT, CHOSEN or REJECTED;
-        objective, line (N,) int64.
+        input_ids, position_ids, segments, predictor (N, length) int64: segments are PADDING, PROMPT, CHOSEN or
+        REJECTED, and predictor is the column whose logits predict a reply's token, -1 elsewhere; objective, line (N,)
+        int64.
     """
-    prompt, chosen, rejected = (
-        max(len(tokens) for tokens in group)
-        for group in zip(*((pair.prompt, pair.chosen, pair.rejected) for pair in pairs), strict=True)
-    )
-    input_ids = torch.full((len(pairs), prompt + chosen + rejected), pad_token_id)
+    length = max(pair.packed_length for pair in pairs)
+    input_ids = torch.full((len(pairs), length), pad_token_id)
     position_ids, segments = torch.zeros_like(input_ids), torch.full_like(input_ids, PADDING)
+    predictor = torch.full_like(input_ids, -1)
     for row, pair in enumerate(pairs):
-        start = len(pair.prompt)
-        for first, tokens, position, segment in (
-            (prompt - start, pair.prompt, 0, PROMPT),
-            (prompt, pair.chosen, start, CHOSEN),
-            (prompt + chosen, pair.rejected, start, REJECTED),
+        prompt, chosen, rejected = len(pair.prompt), len(pair.chosen), len(pair.rejected)
+        both = prompt + chosen
+        used = both + rejected
+        input_ids[row, :used] = torch.tensor(pair.prompt + pair.chosen + pair.rejected)
+        position_ids[row, :both] = torch.arange(both)
+        position_ids[row, both:used] = torch.arange(prompt, prompt + rejected)
+        for columns, segment in (
+            (slice(0, prompt), PROMPT),
+            (slice(prompt, both), CHOSEN),
+            (slice(both, used), REJECTED),
         ):
-            columns = slice(first, first + len(tokens))
-            input_ids[row, columns] = torch.tensor(tokens)
-            position_ids[row, columns] = torch.arange(position, position + len(tokens))
             segments[row, columns] = segment
+        predictor[row, prompt:used] = torch.arange(prompt - 1, used - 1)
+        predictor[row, both] = prompt - 1
     return {
         "input_ids": input_ids,
         "position_ids": position_ids,
         "segments": segments,
+        "predictor": predictor,
         "objective": torch.tensor([pair.objective for pair in pairs]),
         "line": torch.tensor([pair.line for pair in pairs]),
     }
@@ -80,12 +83,12 @@ def pair_log_probs(model: nn.Module, batch: dict[str, Tensor], dtype: torch.dtyp
     """
     segments = batch["segments"]
     mask = torch.zeros(1, dtype=dtype, device=segments.device).masked_fill(~attention(segments), torch.finfo(dtype).min)
-    replies = (segments == CHOSEN) | (segments == REJECTED)
-    first = int(replies.any(0).nonzero()[0].item())
-    rejected = int((segments == REJECTED).any(0).nonzero()[0].item())
-    # The logits of a column predict the next one; columns are named one by one because a slice of the hidden states
-    # is not contiguous, and the output layer would then copy its weight for every row.
-    columns = torch.arange(first - 1, segments.shape[1], device=segments.device)
+    row, column = (batch["predictor"] >= 0).nonzero(as_tuple=True)
+    predictor = batch["predictor"][row, column]
+    # Columns are named one by one because a slice of the hidden states is not contiguous, and the output layer would
+    # then copy its weight for every row.
+    first = int(predictor.min().item())
+    columns = torch.arange(first, segments.shape[1], device=segments.device)
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=mask,
@@ -93,9 +96,7 @@ def pair_log_probs(model: nn.Module, batch: dict[str, Tensor], dtype: torch.dtyp
         logits_to_keep=columns,
         use_cache=False,
     ).logits
-    row, column = replies.nonzero(as_tuple=True)
-    before = torch.where(column == rejected, first - 1, column - 1)
-    predicted = logits[row, before - (first - 1)].float()
+    predicted = logits[row, predictor - first].float()
     log_probs = -nn.functional.cross_entropy(predicted, batch["input_ids"][row, column], reduction="none")
     slot = row + len(segments) * (segments[row, column] == REJECTED).long()
     return log_probs.new_zeros(2 * len(segments)).index_add(0, slot, log_probs).view(2, -1)

@@ -125,7 +125,7 @@ def proportion(differences: Float[Tensor, " pairs"]) -> Estimate:
     return Estimate(share, centre - half, centre + half, count)
 
 
-def mean_estimate(values: Tensor) -> Estimate:
+def mean_estimate(values: Float[Tensor, " pairs"]) -> Estimate:
     """A mean with its normal 95 % interval."""
     count = len(values)
     if count < 2:

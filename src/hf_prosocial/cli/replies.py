@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
@@ -40,7 +41,9 @@ class OnToken(StoppingCriteria):
     def __init__(self, advance: Callable[[], None]) -> None:
         self._advance = advance
 
-    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], scores: object, **kwargs: object
+    ) -> Bool[Tensor, " rows"]:
         """Called by generate after each token. (transformers fixes this signature.)"""
         self._advance()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

@@ -77,7 +77,7 @@ class Follower:
         self._logits = output.logits[:, -1]
         return self._logits
 
-    def _keep_common(self, rows: Tensor, lanes: Tensor) -> int:
+    def _keep_common(self, rows: Int[Tensor, "rows length"], lanes: Int[Tensor, " rows"]) -> int:
         """Bring the cache to what it shares with `rows`; the number of columns that it then holds."""
         if self._cache is None or self._rows is None or self._lanes is None or self._logits is None:
             return 0

@@ -47,7 +47,7 @@ class Lanes:
             self._prompts, self._length = groups[:, 0].clone(), groups.shape[-1]
         return lanes
 
-    def _continues(self, input_ids: Tensor, each: int) -> bool:
+    def _continues(self, input_ids: Int[Tensor, "rows length"], each: int) -> bool:
         """Whether the rows go on from prompts that were checked at an earlier call."""
         if self._prompts is None or input_ids.shape[1] <= (self._length or 0):
             return False

@@ -25,7 +25,7 @@ class PrefixHasher:
         """The last column alone."""
         return ((rows + 1) * self._first(rows)).sum(-1)
 
-    def _first(self, rows: Tensor) -> Tensor:
+    def _first(self, rows: Int[Tensor, "rows length"]) -> Int[Tensor, " length"]:
         length = rows.shape[1]
         if len(self._multipliers) < length:
             generator = torch.Generator().manual_seed(_SEED)

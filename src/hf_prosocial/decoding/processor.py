@@ -75,7 +75,7 @@ class ProSocialProcessor(LogitsProcessor):
         self._adapter = tuner.one_adapter()
         self._lanes = Lanes(tuner.preference_weights(preference, self._adapter))
         self._follower = Follower(tuner.wrapped, _refuse_foreign_assistant)
-        self._adapter_version = self._version()
+        self._weights_version = self._version()
         self._given_mask = None if prompt_attention_mask is None else GivenMask(prompt_attention_mask)
         self._pad, self._bos = _special_ids(tuner.wrapped, tokenizer)
         self._tokenizer_length = None if tokenizer is None else len(tokenizer)
@@ -115,13 +115,15 @@ class ProSocialProcessor(LogitsProcessor):
                 "(generate_batch, cache_implementation='paged'), which drops logits processors"
             )
 
-    def _arm_logits(self, input_ids: Tensor, scores: Tensor) -> Float[Tensor, "rows vocabulary"]:
+    def _arm_logits(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
         """The ARM's fp32 logits on the device of the scores, as wide as them, −inf where there is no token."""
         device = self._tuner.wrapped.device
         input_ids = input_ids.to(device)
-        if self._version() != self._adapter_version:
+        if self._version() != self._weights_version:
             self._follower.reset()
-            self._adapter_version = self._version()
+            self._weights_version = self._version()
         lanes = self._lanes.of(input_ids)
         if self._given_mask is None:
             mask = mask_from_padding(input_ids, self._pad, self._bos)
@@ -135,7 +137,9 @@ class ProSocialProcessor(LogitsProcessor):
             return logits
         return torch.nn.functional.pad(logits, (0, scores.shape[-1] - width), value=-torch.inf)
 
-    def _check_call(self, input_ids: Tensor, scores: Tensor) -> None:
+    def _check_call(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "score_rows vocabulary"]
+    ) -> None:
         if input_ids.shape[1] == 0:
             raise ValueError(
                 "generation from inputs_embeds shows no token ids at its first step, so the ARM cannot follow; pass "
@@ -152,8 +156,8 @@ class ProSocialProcessor(LogitsProcessor):
             )
 
     def _version(self) -> int:
-        """Changes whenever the adapter's weights are written to, so that no stale cache is used after training."""
-        return sum(weight._version for weight in self.arm.parameters())
+        """Changes whenever weights are written to, so that no stale cache is used after training or an edit."""
+        return sum(weight._version for weight in self.arm.parameters() if not weight.is_inference())
 
 
 def _special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int | None, int | None]:

@@ -17,7 +17,7 @@ from .layer import PBLoraLayer
 
 def baked_lora(
     model: nn.Module, config: PBLoraConfig, adapter: str, p: Float[Tensor, " k"]
-) -> tuple[LoraConfig, dict[str, Tensor]]:
+) -> tuple[LoraConfig, dict[str, Float[Tensor, "rows columns"]]]:
     """PEFT's configuration and fp32 state of the LoRA  A' = A, B' = B·blockdiag(W1, W2(p)), alpha' = s·(r1 + r2)."""
     lora_alpha = config.scaling * config.rank
     lora = LoraConfig(
@@ -48,7 +48,7 @@ def _listed(names: set[str] | list[str] | str | None) -> list[str] | str | None:
     return sorted(names) if isinstance(names, set) else names
 
 
-def write_baked(directory: Path, config: LoraConfig, state: dict[str, Tensor]) -> None:
+def write_baked(directory: Path, config: LoraConfig, state: dict[str, Float[Tensor, "rows columns"]]) -> None:
     """Write a PEFT adapter directory beside its place and rename it, so that it is there whole or not at all.
 
     Raises:

@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -184,5 +184,5 @@ def features(base_layer: nn.Module) -> tuple[int, int]:
     )
 
 
-def _is_plain(weight: Tensor) -> bool:
+def _is_plain(weight: Shaped[Tensor, "..."]) -> bool:
     return type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point()

@@ -85,7 +85,9 @@ class PBLoraModel(BaseTuner):
         """
         return _weights(preference, self.adapter_config(adapter_name).names).to(next(self.model.parameters()).device)
 
-    def bake(self, preference: Preference, adapter_name: str | None = None) -> tuple[LoraConfig, dict[str, Tensor]]:
+    def bake(
+        self, preference: Preference, adapter_name: str | None = None
+    ) -> tuple[LoraConfig, dict[str, Float[Tensor, "rows columns"]]]:
         """The ordinary LoRA of rank r1 + r2 that the adapter is under one preference; exact in fp32.
 
         B' = B · blockdiag(W1, W2(p)), A' = A, lora_alpha' = s · (r1 + r2)  [METHOD, section 2].
