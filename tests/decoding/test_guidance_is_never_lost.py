@@ -4,7 +4,14 @@ import pytest
 import torch
 from models import BOS, PAD, VOCABULARY, random_arm, random_base, tiny_tokenizer
 from oracle import FullRecompute
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PreTrainedTokenizerFast, pipeline
+from transformers import (
+    AutoModelForCausalLM,
+    ContinuousBatchingConfig,
+    GenerationConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    pipeline,
+)
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_prosocial import GuidanceLostError, Preference, ProSocialProcessor
@@ -72,6 +79,16 @@ def test_training_mode(arm):
     processor = ProSocialProcessor(arm, UNIFORM)
     arm.train()
     with pytest.raises(ValueError, match=r"call arm\.eval\(\)"):
+        processor(IDS, SCORES)
+
+
+def test_an_adapter_that_is_disabled_or_merged(arm):
+    processor = ProSocialProcessor(arm, UNIFORM)
+    with arm.disable_adapter(), pytest.raises(ValueError, match="adapter is disabled"):
+        processor(IDS, SCORES)
+    processor(IDS, SCORES)
+    arm.merge_adapter(preference=UNIFORM)
+    with pytest.raises(RuntimeError, match="is merged into the base weights"):
         processor(IDS, SCORES)
 
 
@@ -233,5 +250,12 @@ def test_continuous_batching_drops_processors_and_the_guard_says_so(arm, base):
     assert ProSocialProcessor.supports_continuous_batching is False
     processor = ProSocialProcessor(arm, UNIFORM)
     config = GenerationConfig(max_new_tokens=3, do_sample=False, eos_token_id=2, pad_token_id=PAD)
+    # Without bounds it would take most of the machine's memory for its cache.
+    bounds = ContinuousBatchingConfig(num_blocks=4, max_batch_tokens=16)
     with pytest.raises(GuidanceLostError, match="continuous batching"), processor.must_guide():
-        base.generate_batch(inputs=[IDS[0].tolist()], generation_config=config, logits_processor=[processor])
+        base.generate_batch(
+            inputs=[IDS[0].tolist()],
+            generation_config=config,
+            continuous_batching_config=bounds,
+            logits_processor=[processor],
+        )

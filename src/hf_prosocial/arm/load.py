@@ -65,6 +65,8 @@ def load_arm(
                 "dtype and device_map are for loading a base; the one given is loaded: move that one instead"
             )
         model = sharing_weights(base)
+    elif base is not None and not isinstance(base, str | Path):
+        raise ValueError(f"base must be a transformers model, a directory or a Hub id, found {type(base).__name__}")
     else:
         base_id = base or config.base_model_name_or_path
         if not base_id:

@@ -154,6 +154,8 @@ class ProSocialProcessor(LogitsProcessor):
                 f"the ARM's active adapter was {self._adapter!r} and is now {self._tuner.active_adapters}; make a new "
                 "ProSocialProcessor after set_adapter"
             )
+        if self._tuner.disabled:
+            raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
 
     def _version(self) -> int:
         """Changes whenever weights are written to, so that no stale cache is used after training or an edit."""

@@ -153,6 +153,11 @@ class PBLoraModel(BaseTuner):
         """The model with the PBLoRA layers in it."""
         return cast(PreTrainedModel, self.model)
 
+    @property
+    def disabled(self) -> bool:
+        """Whether the adapters are switched off, as inside `disable_adapter()`."""
+        return next(module for module in self.model.modules() if isinstance(module, PBLoraLayer)).disable_adapters
+
     def adapter_config(self, adapter_name: str | None = None) -> PBLoraConfig:
         """The configuration of an adapter, the active one by default."""
         return cast(PBLoraConfig, self.peft_config[self.one_adapter(adapter_name)])
