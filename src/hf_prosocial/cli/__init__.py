@@ -14,6 +14,9 @@ app = typer.Typer(
 arm_app = typer.Typer(help="The preference-conditioned reward model (PV-ARM).", no_args_is_help=True)
 app.add_typer(arm_app, name="arm")
 
+# The released ARM is strong: at 1, SmolLM2's greedy replies repeat themselves; at 0.3 they stay coherent and differ.
+DEFAULT_BETA = 0.3
+
 BaseOption = Annotated[
     str | None,
     typer.Option(help="Base model: a directory, a .gguf file or a Hub id. Default: SmolLM2-135M-Instruct."),
@@ -31,7 +34,7 @@ AllowOption = Annotated[
 def demo(
     base: BaseOption = None,
     arm: ArmOption = None,
-    beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = 1.0,
+    beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = DEFAULT_BETA,
     max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 48,
     allow_mismatch: AllowOption = None,
 ) -> None:
@@ -51,7 +54,7 @@ def generate(
     ] = None,
     base: BaseOption = None,
     arm: ArmOption = None,
-    beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = 1.0,
+    beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = DEFAULT_BETA,
     safe_set: Annotated[float | None, typer.Option(help="Keep tokens with at least this share of the best.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 96,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0.0)] = 0.0,

@@ -76,7 +76,7 @@ def run_train(arguments: list[str]) -> None:
     _write(output / RECORD, _json(record))
     table = ""
     if recipe.dev_data:
-        dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, recipe.max_length)
+        dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, base.config.max_position_embeddings)
         print(f"{recipe.dev_data}: {dev.report()}", file=sys.stderr)
         margins = measure_margins(arm.eval(), dev, pad_token_id=tokenizer.eos_token_id)
         table = margin_table(margins)
