@@ -1,6 +1,7 @@
 """Replies of a chat model under several preferences, in one batch: what `demo` and `generate` show."""
 
 import sys
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,10 @@ def load_chat(base: str | None, arm: str | None, allow_mismatch: Collection[str]
         disable_progress_bar()  # transformers' own, for loading weights
     source = find_base(base)
     model, tokenizer = source.load()
-    loaded = load_arm(arm or released_arm(), model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
+    with warnings.catch_warnings():
+        # PEFT reads a name that transformers deprecates; there is nothing that a reader of replies could do.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        loaded = load_arm(arm or released_arm(), model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
     return Chat(model, tokenizer, loaded, source.description)
 
 
