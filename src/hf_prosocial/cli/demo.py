@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
@@ -10,7 +9,7 @@ from rich.text import Text
 from hf_prosocial.preference import Preference
 
 from .progress import token_progress
-from .replies import Chat, OnToken, load_chat, reply
+from .replies import base_reply, load_chat, reply
 
 MESSAGES = (
     "My mother died last month and I still can't sleep. Everyone tells me to move on.",
@@ -36,7 +35,7 @@ def run_demo(
     total = len(MESSAGES) * 2 * max_new_tokens
     with token_progress(console, "generating", total) as progress:
         for message in MESSAGES:
-            replies = [_base_reply(chat, message, max_new_tokens, progress)]
+            replies = [base_reply(chat, message, max_new_tokens=max_new_tokens, progress=progress)]
             replies += reply(chat, message, preferences, beta=beta, max_new_tokens=max_new_tokens, progress=progress)
             _show(console, message, ["base, unguided", *map(str, preferences)], replies)
 
@@ -46,19 +45,6 @@ def _preferences(objectives: tuple[str, ...]) -> list[Preference]:
     corners = dict.fromkeys((objectives[0], *objectives[-2:]))
     uniform = Preference.uniform(objectives=objectives)
     return [uniform, *(Preference.one_hot(name, objectives=objectives) for name in corners)]
-
-
-def _base_reply(chat: Chat, message: str, max_new_tokens: int, progress: OnToken) -> str:
-    text = chat.tokenizer.apply_chat_template(
-        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-    )
-    inputs = chat.tokenizer(text, return_tensors="pt", add_special_tokens=False)
-    with torch.no_grad():
-        output = chat.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, stopping_criteria=[progress]
-        )
-    new = output[:, inputs["input_ids"].shape[1] :]
-    return chat.tokenizer.batch_decode(new, skip_special_tokens=True)[0].strip()
 
 
 def _show(console: Console, message: str, titles: Sequence[str], replies: Sequence[str]) -> None:

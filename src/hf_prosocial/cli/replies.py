@@ -76,20 +76,35 @@ def reply(
     progress: OnToken | None = None,
 ) -> list[str]:
     """One reply to a message under each preference, generated as one batch with a preference per row."""
+    processor = ProSocialProcessor(chat.arm, preferences, beta=beta, safe_set=safe_set, tokenizer=chat.tokenizer)
+    options: dict[str, Any] = (
+        {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    )
+    set_seed(seed)
+    with processor.must_guide():
+        return _generated(
+            chat, message, len(preferences), progress, options | {"logits_processor": [processor]}, max_new_tokens
+        )
+
+
+def base_reply(chat: Chat, message: str, *, max_new_tokens: int, progress: OnToken | None = None) -> str:
+    """The base's own greedy reply to a message, unguided."""
+    return _generated(chat, message, 1, progress, {"do_sample": False}, max_new_tokens)[0]
+
+
+def _generated(
+    chat: Chat, message: str, rows: int, progress: OnToken | None, options: dict[str, Any], max_new_tokens: int
+) -> list[str]:
     text = chat.tokenizer.apply_chat_template(
         [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
     )
-    inputs = chat.tokenizer([text] * len(preferences), return_tensors="pt", add_special_tokens=False)
-    processor = ProSocialProcessor(chat.arm, preferences, beta=beta, safe_set=safe_set, tokenizer=chat.tokenizer)
-    set_seed(seed)
-    with torch.no_grad(), processor.must_guide():
+    inputs = chat.tokenizer([text] * rows, return_tensors="pt", add_special_tokens=False)
+    with torch.no_grad():
         output = chat.model.generate(
             **inputs,
-            logits_processor=[processor],
+            **options,
             stopping_criteria=[progress] if progress else None,
             max_new_tokens=max_new_tokens,
-            do_sample=temperature > 0,
-            **({"temperature": temperature} if temperature > 0 else {}),
         )
     new = output[:, inputs["input_ids"].shape[1] :]
     return [reply.strip() for reply in chat.tokenizer.batch_decode(new, skip_special_tokens=True)]

@@ -14,7 +14,6 @@ class Lanes:
 
     def __init__(self, weights: Float[Tensor, "*prompts k"]) -> None:
         self.weights = weights
-        self._length: int | None = None
         self._prompts: Tensor | None = None
 
     def of(self, input_ids: Int[Tensor, "rows length"]) -> Int[Tensor, " rows"]:
@@ -44,14 +43,14 @@ class Lanes:
                     f"{count} preferences were given for {rows} rows, {each} a preference, but the rows of one "
                     f"preference hold different prompts; give {rows} preferences, one a prompt"
                 )
-            self._prompts, self._length = groups[:, 0].clone(), groups.shape[-1]
+            self._prompts = groups[:, 0].clone()
         return lanes
 
     def _continues(self, input_ids: Int[Tensor, "rows length"], each: int) -> bool:
         """Whether the rows go on from prompts that were checked at an earlier call."""
-        if self._prompts is None or input_ids.shape[1] <= (self._length or 0):
+        if self._prompts is None or input_ids.shape[1] <= self._prompts.shape[1]:
             return False
-        return torch.equal(input_ids[:, : self._length], self._prompts.repeat_interleave(each, dim=0))
+        return torch.equal(input_ids[:, : self._prompts.shape[1]], self._prompts.repeat_interleave(each, dim=0))
 
     def rows(self, lanes: Int[Tensor, " rows"]) -> Float[Tensor, "*rows k"]:
         """p for each row, or the one p of all rows."""

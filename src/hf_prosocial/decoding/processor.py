@@ -121,9 +121,10 @@ class ProSocialProcessor(LogitsProcessor):
         """The ARM's fp32 logits on the device of the scores, as wide as them, −inf where there is no token."""
         device = self._tuner.wrapped.device
         input_ids = input_ids.to(device)
-        if self._version() != self._weights_version:
+        version = self._version()
+        if version != self._weights_version:
             self._follower.reset()
-            self._weights_version = self._version()
+            self._weights_version = version
         lanes = self._lanes.of(input_ids)
         if self._given_mask is None:
             mask = mask_from_padding(input_ids, self._pad, self._bos)
