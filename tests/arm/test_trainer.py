@@ -34,24 +34,47 @@ def row_log_prob(arm, prompt, reply):
     return log_probs[torch.arange(len(prompt) - 1, ids.shape[1] - 1), ids[0, len(prompt) :]].sum()
 
 
-def defined_loss(arm, chosen_pairs, args, step=0):
-    """Σ_i L_i, L_i = (1/N) Σ p_row,i · ℓ_row, as METHOD writes it."""
+def drawn(pair, args, **options):
+    """The preference and the weight of one pair at step 0."""
+    p, weight = draw_preferences(
+        [pair.objective],
+        [pair.line],
+        k=5,
+        concentration=args.preference_concentration,
+        seed=args.seed,
+        step=0,
+        **options,
+    )
+    return p[0], weight[0]
+
+
+def reply_log_probs(arm, pair, p):
+    arm.set_preference(p)
+    return row_log_prob(arm, pair.prompt, pair.chosen), row_log_prob(arm, pair.prompt, pair.rejected)
+
+
+def defined_loss(arm, chosen_pairs, args):
+    """Σ_i L_i, L_i = (1/N) Σ p_row,i · ℓ_row, as METHOD writes it; with γ times the contrast added to ℓ_row."""
     total = 0.0
     for pair in chosen_pairs:
-        p, weight = draw_preferences(
-            [pair.objective],
-            [pair.line],
-            k=5,
-            concentration=args.preference_concentration,
-            sampling=args.preference_sampling,
-            seed=args.seed,
-            step=step,
-        )
+        i, log_sigmoid = pair.objective, torch.nn.functional.logsigmoid
+        p, weight = drawn(pair, args, sampling=args.preference_sampling)
         if args.preference_sampling == "dirichlet":
-            assert weight.item() == p[0, pair.objective].item()
-        arm.set_preference(p[0])
-        margin = row_log_prob(arm, pair.prompt, pair.chosen) - row_log_prob(arm, pair.prompt, pair.rejected)
-        total = total - weight[0] * torch.nn.functional.logsigmoid(args.beta_r * margin)
+            assert weight == p[i]
+        chosen, rejected = reply_log_probs(arm, pair, p)
+        loss = -log_sigmoid(args.beta_r * (chosen - rejected))
+        if args.preference_contrast:
+            other, _ = drawn(pair, args, sampling="dirichlet", draw=1)
+            other_chosen, other_rejected = reply_log_probs(arm, pair, other)
+            # The difference of margins, less the part of it that a uniform gain per token would make.
+            gain = torch.stack([chosen - other_chosen, rejected - other_rejected])
+            lengths = torch.tensor([len(pair.chosen), len(pair.rejected)])
+            uniform = gain.sum() / lengths.sum()
+            residual = gain - uniform * lengths
+            sign = 1 if p[i] > other[i] else -1
+            contrast = -abs(p[i] - other[i]) * log_sigmoid(sign * args.beta_r * (residual[0] - residual[1]))
+            loss = loss + args.preference_contrast * contrast
+        total = total + weight * loss
     return total / len(chosen_pairs)
 
 
@@ -71,8 +94,9 @@ def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
 
 
 @pytest.mark.parametrize("sampling", ["dirichlet", "size_biased"])
-def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling):
-    args = training_arguments(tmp_path, preference_sampling=sampling)
+@pytest.mark.parametrize("contrast", [0.0, 1.5])
+def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast):
+    args = training_arguments(tmp_path, preference_sampling=sampling, preference_contrast=contrast)
     arm = random_arm("llama", seed=2)
     trainer = ArmTrainer(arm, args, pairs, tokenizer)
     batch = collate(pairs.rows[:4], pad_token_id=0)
@@ -169,7 +193,14 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
     reentrant = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
     with pytest.raises(ValueError, match="must be non-reentrant"):
         ArmTrainer(arm, training_arguments(tmp_path, **reentrant), pairs, tokenizer)
-    for bad in ({"beta_r": 0.0}, {"preference_concentration": -1.0}, {"w2_learning_rate_ratio": 0.0}):
+    for bad in (
+        {"beta_r": 0.0},
+        {"preference_concentration": -1.0},
+        {"w2_learning_rate_ratio": 0.0},
+        {"preference_contrast": -0.5},
+        {"preference_contrast": float("nan")},
+        {"preference_sampling": "corners"},
+    ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             training_arguments(tmp_path, **bad)
 
@@ -198,11 +229,11 @@ def test_size_biased_draws_have_the_same_expected_loss():
     assert biased.std() < 1e-6 < plain.std()
 
 
-def test_draws_depend_on_seed_step_and_line_alone():
+def test_draws_depend_on_seed_step_line_and_draw_alone():
     options = {"k": 5, "concentration": 0.5, "sampling": "dirichlet"}
     p, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=1, step=3, **options)
     again, _ = draw_preferences([2, 1], [9, 8], seed=1, step=3, **options)
     assert torch.equal(p[[2, 1]], again)
-    for seed, step in ((2, 3), (1, 4)):
-        other, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=seed, step=step, **options)
+    for seed, step, draw in ((2, 3, 0), (1, 4, 0), (1, 3, 1)):
+        other, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=seed, step=step, draw=draw, **options)
         assert not torch.equal(p, other)

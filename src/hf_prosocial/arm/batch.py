@@ -73,6 +73,11 @@ def attention(segments: Int[Tensor, "rows length"]) -> Bool[Tensor, "rows 1 leng
     return (allowed | torch.eye(length, dtype=torch.bool, device=segments.device))[:, None]
 
 
+def reply_tokens(segments: Int[Tensor, "rows length"]) -> Float[Tensor, "2 rows"]:
+    """Tokens of the chosen and of the rejected reply of each row, end-of-turn tokens included."""
+    return torch.stack([(segments == kind).sum(-1) for kind in (CHOSEN, REJECTED)]).float()
+
+
 def pair_log_probs(model: nn.Module, batch: dict[str, Tensor], dtype: torch.dtype) -> Float[Tensor, "2 rows"]:
     """Σ_t log π(y_t | x, y_<t) of the chosen and of the rejected replies, in nats, end-of-turn tokens included; fp32.
 

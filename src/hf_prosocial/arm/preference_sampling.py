@@ -20,6 +20,7 @@ def draw_preferences(
     sampling: Sampling,
     seed: int,
     step: int,
+    draw: int = 0,
 ) -> tuple[Float[Tensor, "rows k"], Float[Tensor, " rows"]]:
     """A preference p for each row, and the weight of the row's loss.
 
@@ -27,8 +28,8 @@ def draw_preferences(
     little weight. "size_biased" has the same expected loss without the waste: drawing with a density proportional to
     p_i · Dirichlet(α) is drawing from Dirichlet(α + e_i), and the weight becomes its mean, E[p_i] = 1/k.
 
-    The draw depends on (seed, step, line) alone, so that it is the same whichever process sees the row, and after a
-    resumed run.
+    The draw depends on (seed, step, line, draw) alone, so that it is the same whichever process sees the row, and
+    after a resumed run.
 
     Args:
         objectives: index of each row's objective, (rows,).
@@ -37,6 +38,7 @@ def draw_preferences(
         concentration: α of the symmetric Dirichlet; below 1 it favours the corners.
         sampling: "dirichlet" or "size_biased".
         seed, step: of the run and the optimiser step.
+        draw: which of several independent draws for the row.
 
     Returns:
         p (rows, k) and weights (rows,), fp32.
@@ -46,7 +48,7 @@ def draw_preferences(
         alpha = np.full(k, concentration)
         if sampling == "size_biased":
             alpha[objective] += 1
-        p[row] = np.random.default_rng((seed, step, line)).dirichlet(alpha)
+        p[row] = np.random.default_rng((seed, step, line, draw)).dirichlet(alpha)
     preferences = torch.from_numpy(p).float()
     if sampling == "size_biased":
         return preferences, torch.full((len(lines),), 1 / k)

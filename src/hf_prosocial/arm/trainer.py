@@ -1,5 +1,6 @@
 """ArmTrainer: trains PV-ARM, the preference-conditioned autoregressive reward model."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_prosocial.pblora import tuner_of
 
-from .batch import PairCollator, check_attention, pair_log_probs
+from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
+from .losses import contrast_losses, pair_losses
 from .pairs import Pair, Pairs
 from .preference_sampling import Sampling, draw_preferences
 
@@ -28,12 +30,15 @@ class ArmTrainingArguments(TrainingArguments):
         preference_concentration: α of the Dirichlet that each row's preference is drawn from  [PARM: 0.5].
         preference_sampling: "dirichlet" or "size_biased"; the same expected loss, see `draw_preferences`.
         w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
+        preference_contrast: γ, the weight of `contrast_losses` beside METHOD's loss; above 0 each row is run under two
+            preferences, which doubles the cost.
     """
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
     preference_concentration: float = field(default=0.5, metadata={"help": "α of the preferences' Dirichlet"})
     preference_sampling: Sampling = field(default="dirichlet", metadata={"help": "dirichlet or size_biased"})
     w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
+    preference_contrast: float = field(default=0.0, metadata={"help": "weight γ of the contrast of two preferences"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
 
     def __post_init__(self) -> None:
@@ -45,6 +50,8 @@ class ArmTrainingArguments(TrainingArguments):
                 "beta_r, preference_concentration and w2_learning_rate_ratio must be above 0, found "
                 f"{self.beta_r}, {self.preference_concentration} and {self.w2_learning_rate_ratio}"
             )
+        if not 0 <= self.preference_contrast < math.inf:
+            raise ValueError(f"preference_contrast must be 0 or above, found {self.preference_contrast}")
         if self.preference_sampling not in ("dirichlet", "size_biased"):
             raise ValueError(f"preference_sampling is dirichlet or size_biased, found {self.preference_sampling!r}")
 
@@ -62,17 +69,11 @@ class PairDataset(Dataset):
         return self.pairs.rows[index]
 
 
-def pair_losses(log_probs: Float[Tensor, "2 rows"], beta_r: float) -> Float[Tensor, " rows"]:
-    """ℓ = −log σ(β_r · (log π_r(y_w | x, p) − log π_r(y_l | x, p)))  [METHOD, section 2]."""
-    chosen, rejected = log_probs
-    return -nn.functional.logsigmoid(beta_r * (chosen - rejected))
-
-
 class ArmTrainer(Trainer):
     """`transformers.Trainer` with METHOD's loss: each row under a preference of its own, objectives summed.
 
     L_i = (1/N) Σ over the rows labelled for objective i of p_row,i · ℓ_row, N all pairs of the optimiser step; the
-    step descends Σ_i L_i.
+    step descends Σ_i L_i. With `preference_contrast` γ, ℓ_row + γ · the row's contrast loss stands in ℓ_row's place.
 
     Args:
         model: a `PeftModel` with one active PBLoRA adapter.
@@ -160,23 +161,38 @@ class ArmTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Σ_i L_i of the micro-batch, each row under its own preference."""
-        objective, line = inputs["objective"], inputs["line"]
-        p, weight = draw_preferences(
-            objective.tolist(),
-            line.tolist(),
-            k=len(self.objectives),
-            concentration=self.settings.preference_concentration,
-            sampling=self.settings.preference_sampling,
-            seed=self.args.seed,
-            step=self.state.global_step,
-        )
+        settings = self.settings
+        p, weight = self._preferences(inputs, settings.preference_sampling, draw=0)
+        drawn, batch = [p], inputs
+        if settings.preference_contrast > 0:
+            drawn.append(self._preferences(inputs, "dirichlet", draw=1)[0])
+            batch = {name: torch.cat([values, values]) for name, values in inputs.items()}
         # Set until the next step, not only for the forward pass: gradient checkpointing recomputes in the backward.
-        self.tuner.set_preference(p)
-        log_probs = pair_log_probs(model, inputs, self.tuner.wrapped.dtype)
-        losses = pair_losses(log_probs, self.settings.beta_r)
+        self.tuner.set_preference(torch.cat(drawn))
+        log_probs = pair_log_probs(model, batch, self.tuner.wrapped.dtype)
+        log_probs = log_probs.view(2, len(drawn), -1).transpose(0, 1)
+        losses = pair_losses(log_probs[0], settings.beta_r)
+        if settings.preference_contrast > 0:
+            own = torch.stack(drawn)[:, torch.arange(len(p)), inputs["objective"].cpu()].to(losses.device)
+            contrast = contrast_losses(log_probs, reply_tokens(inputs["segments"]), own, settings.beta_r)
+            losses = losses + settings.preference_contrast * contrast
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = (weight.to(losses.device) * losses).sum() / count
-        return (loss, log_probs) if return_outputs else loss
+        return (loss, log_probs[0]) if return_outputs else loss
+
+    def _preferences(
+        self, inputs: dict[str, Tensor], sampling: Sampling, draw: int
+    ) -> tuple[Float[Tensor, "rows k"], Float[Tensor, " rows"]]:
+        return draw_preferences(
+            inputs["objective"].tolist(),
+            inputs["line"].tolist(),
+            k=len(self.objectives),
+            concentration=self.settings.preference_concentration,
+            sampling=sampling,
+            seed=self.args.seed,
+            step=self.state.global_step,
+            draw=draw,
+        )
 
     def prediction_step(
         self,
