@@ -5,7 +5,7 @@ from rows import rows
 
 from hf_prosocial import OBJECTIVES, read_pairs
 from hf_prosocial.arm import tokenize_rows
-from hf_prosocial.arm.pairs import prompt_and_reply
+from hf_prosocial.chat import prompt_and_reply
 
 
 def reply(text):

@@ -1,6 +1,5 @@
 """Preference pairs: read them, check every row, and turn them into tokens."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.chat import MalformedRowError, malformed_report, prompt_and_reply, row_of
 
 FIELDS = ("attribute", "prompt", "chosen", "rejected")
 
@@ -39,14 +40,6 @@ class Pair:
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 
-class MalformedRowError(ValueError):
-    """A row that cannot be trained on; `reason` is one of a few words to count by."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-
-
 @dataclass
 class Pairs:
     """The rows that can be trained on, and those that cannot, by line and reason."""
@@ -63,14 +56,7 @@ class Pairs:
     def report(self) -> str:
         """What was kept and what was left out, every line named."""
         kept = ", ".join(f"{name} {count}" for name, count in self.counts().items())
-        text = [f"{len(self.rows)} pairs ({kept}); {len(self.malformed)} malformed rows left out"]
-        reasons: dict[str, list[int]] = {}
-        for line, error in self.malformed.items():
-            reasons.setdefault(error.reason, []).append(line)
-        text += [
-            f"  {reason}: {len(lines)} (line {', '.join(map(str, lines))})" for reason, lines in sorted(reasons.items())
-        ]
-        return "\n".join(text)
+        return f"{len(self.rows)} pairs ({kept}); {malformed_report(self.malformed)}"
 
 
 def read_pairs(
@@ -122,16 +108,7 @@ def _pair(
     objectives: tuple[str, ...],
     max_length: int,
 ) -> Pair:
-    if isinstance(row, str):
-        try:
-            row = json.loads(row)
-        except json.JSONDecodeError as error:
-            raise MalformedRowError("not JSON", str(error)) from error
-    if not isinstance(row, dict):
-        raise MalformedRowError("not an object", type(row).__name__)
-    missing = [name for name in FIELDS if row.get(name) is None]
-    if missing:
-        raise MalformedRowError("missing field", ", ".join(missing))
+    row = row_of(row, FIELDS)
     if row["attribute"] not in objectives:
         raise MalformedRowError("unknown attribute", f"{row['attribute']!r} is not among {list(objectives)}")
     prompt, chosen = prompt_and_reply(tokenizer, row["prompt"], row["chosen"])
@@ -142,39 +119,3 @@ def _pair(
     if pair.length > max_length:
         raise MalformedRowError("too long", f"{pair.length} tokens, at most {max_length}")
     return pair
-
-
-def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt, as generation would see it, and of the reply with its end-of-turn token.
-
-    Raises:
-        MalformedRowError: an empty or ill-formed text, or a chat template that does not continue the prompt.
-    """
-    if isinstance(prompt, str) and isinstance(reply, str):
-        if not reply.strip():
-            raise MalformedRowError("empty reply")
-        reply_ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
-        return list(tokenizer(prompt)["input_ids"]), [*reply_ids, tokenizer.eos_token_id]
-    for name, messages in (("prompt", prompt), ("reply", reply)):
-        if not _are_messages(messages):
-            raise MalformedRowError("not chat messages", f"the {name} is {messages!r:.80}")
-    if not reply[-1]["content"].strip():
-        raise MalformedRowError("empty reply")
-    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template([*prompt, *reply], tokenize=False)
-    if not isinstance(before, str) or not isinstance(whole, str) or not whole.startswith(before):
-        raise MalformedRowError("chat template", "the whole conversation does not begin with the prompt")
-    # Whitespace after the end-of-turn token is never generated, so it is not part of the reply.
-    after = whole[len(before) :].rstrip()
-    reply_ids = list(tokenizer(after, add_special_tokens=False)["input_ids"])
-    if after == reply[-1]["content"].rstrip():
-        reply_ids.append(tokenizer.eos_token_id)
-    return list(tokenizer(before, add_special_tokens=False)["input_ids"]), reply_ids
-
-
-def _are_messages(messages: Any) -> bool:
-    return (
-        isinstance(messages, list)
-        and bool(messages)
-        and all(isinstance(one, dict) and isinstance(one.get("content"), str) and one.get("role") for one in messages)
-    )
