@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("startup", "processor", "accuracy")
+NAMES = ("startup", "processor", "direg", "accuracy")
 
 
 def main(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ shares its tokenizer, token by token:
 
 What there is:
 
+- `HarmVector`: what harmful fine-tuning changes most, found and subtracted from a checkpoint on disk.
 - `Preference`: weights over named objectives.
 - `PBLoraConfig`, `PBLoraModel`: the adapter, as a PEFT tuner; `bake(preference)` makes it an ordinary LoRA.
 - `ArmTrainer`, `ArmTrainingArguments`, `read_pairs`: train one from preference pairs.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .arm import ArmTrainer, ArmTrainingArguments, BaseMismatchError, load_arm, read_pairs
     from .decoding import GuidanceLostError, ProSocialProcessor
+    from .direg import HarmVector
     from .pblora import PBLoraConfig, PBLoraModel
     from .preference import OBJECTIVES, Preference
 
@@ -42,6 +44,7 @@ _PLACES = {
     "load_arm": "arm",
     "read_pairs": "arm",
     "GuidanceLostError": "decoding",
+    "HarmVector": "direg",
     "ProSocialProcessor": "decoding",
 }
 
@@ -51,6 +54,7 @@ __all__ = [
     "ArmTrainingArguments",
     "BaseMismatchError",
     "GuidanceLostError",
+    "HarmVector",
     "PBLoraConfig",
     "PBLoraModel",
     "Preference",

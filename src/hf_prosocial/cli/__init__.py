@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+from .direg import direg_app
+from .errors import plain_errors
+
 app = typer.Typer(
     name="prosocial",
     help="Safe, humane decoding for open language models (ProSocialAlign, arXiv 2512.06515).",
@@ -13,6 +16,7 @@ app = typer.Typer(
 )
 arm_app = typer.Typer(help="The preference-conditioned reward model (PV-ARM).", no_args_is_help=True)
 app.add_typer(arm_app, name="arm")
+app.add_typer(direg_app, name="direg")
 
 # The released ARM is strong: at 1, SmolLM2's greedy replies repeat themselves; at 0.3 they stay coherent and differ.
 DEFAULT_BETA = 0.3
@@ -41,7 +45,7 @@ def demo(
     """How a chat model answers three people in need, unguided and under four preferences."""
     from .demo import run_demo
 
-    with _plain_errors():
+    with plain_errors():
         run_demo(base, arm, beta, max_new_tokens, allow_mismatch or [])
 
 
@@ -65,7 +69,7 @@ def generate(
     """Answer one message under each preference; the replies alone go to standard output."""
     from .generate import run_generate
 
-    with _plain_errors():
+    with plain_errors():
         run_generate(
             message,
             preference or [],
@@ -92,24 +96,8 @@ def train(
     """Train an ARM: --config recipe.yaml, and any field of the recipe or of TrainingArguments as an option."""
     from .train import run_train
 
-    with _plain_errors():
+    with plain_errors():
         run_train(options or [])
-
-
-class _plain_errors:  # noqa: N801
-    """Turns an error that a user can mend into one line and exit code 1, and Ctrl-C into exit code 130."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, KeyboardInterrupt):
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130)
-        if isinstance(error, ValueError | OSError | ImportError):
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1)
-        return False
 
 
 if __name__ == "__main__":

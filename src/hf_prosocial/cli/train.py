@@ -1,18 +1,15 @@
 """`prosocial arm train`: a recipe (YAML) and options, to a trained adapter with its record."""
 
 import dataclasses
-import hashlib
-import json
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-import yaml
 from peft import PeftModel, get_peft_model
-from transformers import HfArgumentParser, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, measure_margins, read_pairs, record_base
 from hf_prosocial.arm.report import margin_summary, margin_table
@@ -20,6 +17,8 @@ from hf_prosocial.bases import SMOLLM2, find_base
 from hf_prosocial.hub import arm_card
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 from hf_prosocial.preference import OBJECTIVES
+
+from .recipes import changed, parse_recipe, sha256, write_json, write_text
 
 RECORD = "training.json"
 _RECORDED_PACKAGES = ("hf-prosocial", "torch", "transformers", "peft", "accelerate")
@@ -49,7 +48,7 @@ def run_train(arguments: list[str]) -> None:
     Raises:
         ValueError: an unreadable recipe, or data without a row to train on.
     """
-    recipe, training = parse_recipe(arguments)
+    recipe, training = parse_recipe(arguments, ArmRecipe, ArmTrainingArguments)
     source = find_base(recipe.base)
     print(f"base: {source.description}", file=sys.stderr)
     base, tokenizer = source.load()
@@ -65,15 +64,15 @@ def run_train(arguments: list[str]) -> None:
     record = {
         "command": ["prosocial", "arm", "train", *arguments],
         "recipe": dataclasses.asdict(recipe),
-        "training": _changed(training),
+        "training": changed(training),
         "base": {"source": source.description, "weight_hashes": tuner_of(arm).adapter_config().base_weight_hashes},
-        "data": {path: _sha256(path) for path in (recipe.train_data, recipe.dev_data) if path},
+        "data": {path: sha256(path) for path in (recipe.train_data, recipe.dev_data) if path},
         "pairs": {"used": pairs.counts(), "malformed": {line: str(why) for line, why in pairs.malformed.items()}},
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
         "log": trainer.state.log_history,
     }
     output = Path(str(training.output_dir))
-    _write(output / RECORD, _json(record))
+    write_json(output / RECORD, record)
     table = ""
     if recipe.dev_data:
         dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, base.config.max_position_embeddings)
@@ -81,27 +80,8 @@ def run_train(arguments: list[str]) -> None:
         margins = measure_margins(arm.eval(), dev, pad_token_id=tokenizer.eos_token_id)
         table = margin_table(margins)
         print(table, file=sys.stderr)
-        _write(output / RECORD, _json(record | {"dev": margin_summary(margins)}))
-    _write(output / "README.md", arm_card(record, table))
-
-
-def parse_recipe(arguments: list[str]) -> tuple[ArmRecipe, ArmTrainingArguments]:
-    """Read `--config FILE` first, then the other options over it.
-
-    Raises:
-        ValueError: a recipe that is not a mapping, or has a key that nothing reads.
-    """
-    arguments = list(arguments)
-    if "--config" in arguments:
-        position = arguments.index("--config")
-        if position + 1 == len(arguments):
-            raise ValueError("--config needs a file")
-        path = arguments[position + 1]
-        arguments[position : position + 2] = []
-        arguments = _as_options(path) + arguments
-    kinds: Any = (ArmRecipe, ArmTrainingArguments)
-    recipe, training = HfArgumentParser(kinds).parse_args_into_dataclasses(arguments)
-    return cast(ArmRecipe, recipe), cast(ArmTrainingArguments, training)
+        write_json(output / RECORD, record | {"dev": margin_summary(margins)})
+    write_text(output / "README.md", arm_card(record, table))
 
 
 def _new_arm(base: Any, tokenizer: PreTrainedTokenizerBase, recipe: ArmRecipe) -> PeftModel:
@@ -121,36 +101,3 @@ def _new_arm(base: Any, tokenizer: PreTrainedTokenizerBase, recipe: ArmRecipe) -
     arm = get_peft_model(base, config)
     config.base_model_name_or_path = recipe.base
     return arm
-
-
-def _as_options(path: str) -> list[str]:
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold `option: value` lines, found {type(content).__name__}")
-    options: list[str] = []
-    for name, value in content.items():
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        options += [f"--{name}", *map(str, values)]
-    return options
-
-
-def _changed(training: ArmTrainingArguments) -> dict[str, Any]:
-    """The training arguments that differ from their defaults."""
-    values = training.to_dict()
-    defaults = ArmTrainingArguments(output_dir=training.output_dir).to_dict()
-    return {name: value for name, value in values.items() if value != defaults.get(name) or name == "seed"}
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

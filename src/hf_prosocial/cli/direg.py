@@ -1,0 +1,113 @@
+"""`prosocial direg`: find a harm vector, look at it, subtract it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import plain_errors
+
+direg_app = typer.Typer(help="Directional regulation: a sparse harm vector, subtracted (DiReg).", no_args_is_help=True)
+
+VectorArgument = Annotated[str, typer.Argument(help="The vector: a file, a directory or a Hub id.")]
+CheckpointArgument = Annotated[str, typer.Argument(help="The checkpoint: a directory or a Hub id.")]
+OutArgument = Annotated[Path, typer.Argument(help="Where to write the edited checkpoint.")]
+ScaleOption = Annotated[float, typer.Option(help="λ, the multiple of the vector.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that stands there.")]
+MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Edit weights that the vector was not made on.")]
+
+
+@direg_app.command()
+def extract(
+    base: Annotated[str, typer.Argument(help="The base: a checkpoint directory or a Hub id.")],
+    harmful: Annotated[str, typer.Argument(help="Its harmful copy, likewise, or a LoRA adapter's directory.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, such as harm_vector.safetensors.")],
+    density: Annotated[float, typer.Option(help="Share of the entries to keep, in (0, 1].")] = 0.10,
+    benign: Annotated[str | None, typer.Option(help="A copy fine-tuned on benign replies: the contrast.")] = None,
+    scope: Annotated[str, typer.Option(help="One threshold over the model, or in each tensor.")] = "model",
+    include: Annotated[list[str] | None, typer.Option(help="Tensors to look at: a shell-style pattern.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Tensors to leave out: a shell-style pattern.")] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="A layer to keep to; repeat for several.")] = None,
+) -> None:
+    """Find the harm vector of a base and its harmful copy."""
+    with plain_errors():
+        from hf_prosocial.direg import HarmVector, Scope
+
+        scopes: dict[str, Scope] = {"model": "model", "tensor": "tensor"}
+        if scope not in scopes:
+            raise ValueError(f"--scope is model or tensor, found {scope!r}")
+        vector = HarmVector.extract(
+            base,
+            harmful,
+            density,
+            benign=benign,
+            scope=scopes[scope],
+            include=include or ("*",),
+            exclude=exclude or (),
+            layers=layer,
+            out=out,
+        )
+        typer.echo(vector.summary())
+
+
+@direg_app.command()
+def show(
+    vector: VectorArgument,
+    picture: Annotated[Path | None, typer.Option(help="Draw a heat map, layers against kinds, to this file.")] = None,
+) -> None:
+    """Tell where a vector's entries sit: by kind of module, and as a picture by layer."""
+    with plain_errors():
+        from rich.console import Console
+
+        from hf_prosocial.direg import HarmVector
+
+        found = HarmVector.from_pretrained(vector)
+        typer.echo(found.summary())
+        Console(width=None if Console().is_terminal else 100).print(found.describe())
+        if picture is not None:
+            found.draw(picture)
+
+
+@direg_app.command()
+def subtract(
+    vector: VectorArgument,
+    base: CheckpointArgument,
+    out: OutArgument,
+    scale: ScaleOption,
+    overwrite: OverwriteOption = False,
+    allow_mismatch: MismatchOption = False,
+) -> None:
+    """Write the base less λ times the vector."""
+    with plain_errors():
+        from hf_prosocial.direg import HarmVector
+
+        found = HarmVector.from_pretrained(vector)
+        typer.echo(found.subtract(base, scale, out, overwrite=overwrite, allow_mismatch=allow_mismatch))
+
+
+@direg_app.command()
+def add(
+    vector: VectorArgument,
+    base: CheckpointArgument,
+    out: OutArgument,
+    scale: ScaleOption,
+    overwrite: OverwriteOption = False,
+    allow_mismatch: MismatchOption = False,
+) -> None:
+    """Write the checkpoint plus λ times the vector, to undo `subtract`."""
+    with plain_errors():
+        from hf_prosocial.direg import HarmVector
+
+        found = HarmVector.from_pretrained(vector)
+        typer.echo(found.add(base, scale, out, overwrite=overwrite, allow_mismatch=allow_mismatch))
+
+
+@direg_app.command("finetune", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+def finetune(
+    options: Annotated[list[str] | None, typer.Argument(help="--config recipe.yaml, and options over it.")] = None,
+) -> None:
+    """Train the copy: --config recipe.yaml, and any field of the recipe or of TrainingArguments as an option."""
+    with plain_errors():
+        from .finetune import run_finetune
+
+        run_finetune(options or [])

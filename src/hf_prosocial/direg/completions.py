@@ -1,0 +1,104 @@
+"""Prompts with completions: what a copy is fine-tuned on, and what its loss is measured on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.chat import MalformedRowError, malformed_report, prompt_and_reply, row_of
+
+FIELDS = ("prompt", "completion")
+IGNORED = -100
+"""The label of a token that the loss leaves out, as transformers has it."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One tokenised row; the completion ends with the end-of-turn token. `line` counts from 1 in its file."""
+
+    line: int
+    prompt: list[int]
+    completion: list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of both."""
+        return len(self.prompt) + len(self.completion)
+
+
+@dataclass
+class Completions(Dataset):
+    """The rows that can be used, and those that cannot, by line and reason."""
+
+    rows: list[Completion] = field(default_factory=list)
+    malformed: dict[int, MalformedRowError] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Completion:
+        return self.rows[index]
+
+    def report(self) -> str:
+        """What was kept and what was left out, every line named."""
+        return f"{len(self.rows)} rows; {malformed_report(self.malformed)}"
+
+
+def read_completions(path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Completions:
+    """Read a JSON-lines file of `{"prompt": ..., "completion": ...}`, each a list of chat messages or a plain string.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not one row can be used.
+    """
+    with Path(path).open(encoding="utf-8") as lines:
+        completions = tokenize_completions(lines, tokenizer, max_length)
+    if not completions.rows:
+        raise ValueError(f"no row of {path} can be used; {completions.report()}")
+    return completions
+
+
+def tokenize_completions(
+    rows: Iterable[str | dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Completions:
+    """The same for rows at hand, as dictionaries or lines of JSON.
+
+    Args:
+        rows: the rows.
+        tokenizer: the model's; chat messages go through its chat template.
+        max_length: the most tokens of a row; longer ones are malformed, since a cut reply would teach where to stop.
+    """
+    found = Completions()
+    for line, row in enumerate(rows, start=1):
+        try:
+            fields = row_of(row, FIELDS)
+            completion = Completion(line, *prompt_and_reply(tokenizer, fields["prompt"], fields["completion"]))
+            if completion.length > max_length:
+                raise MalformedRowError("too long", f"{completion.length} tokens, at most {max_length}")
+            found.rows.append(completion)
+        except MalformedRowError as error:
+            found.malformed[line] = error
+    return found
+
+
+@dataclass(frozen=True)
+class CompletionCollator:
+    """A data collator for `transformers.Trainer`: labels on the completion's tokens alone."""
+
+    pad_token_id: int
+
+    def __call__(self, rows: Sequence[Completion]) -> dict[str, Tensor]:
+        """input_ids, attention_mask, labels: (rows, length) int64, padded on the right."""
+        length = max(row.length for row in rows)
+        input_ids = torch.full((len(rows), length), self.pad_token_id)
+        mask, labels = torch.zeros_like(input_ids), torch.full_like(input_ids, IGNORED)
+        for index, row in enumerate(rows):
+            input_ids[index, : row.length] = torch.tensor(row.prompt + row.completion)
+            mask[index, : row.length] = 1
+            labels[index, len(row.prompt) : row.length] = torch.tensor(row.completion)
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}

@@ -1,0 +1,124 @@
+"""τ, what fine-tuning changed, a piece at a time: from whole checkpoints or from LoRA adapters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .checkpoint import CHUNK, Checkpoint, open_checkpoint
+from .lora import LoraDelta, is_adapter
+from .shard import TensorEntry
+
+
+@runtime_checkable
+class Difference(Protocol):
+    """Where τ is read from."""
+
+    def read(self, entry: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
+        """τ of the base's entries [start, stop), whole rows, in fp32."""
+        ...
+
+    def moves(self, entry: TensorEntry) -> bool:
+        """False where τ is known to be 0 over the whole tensor."""
+        ...
+
+
+class CheckpointDifference:
+    """τ = copy − reference, of two whole checkpoints."""
+
+    def __init__(self, copy: Checkpoint, reference: Checkpoint) -> None:
+        self.copy, self.reference = copy, reference
+
+    def read(self, entry: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
+        """`Difference.read`."""
+        copy = self.copy.tensors[entry.name].read(start, stop).float()
+        return copy.sub_(self.reference.tensors[entry.name].read(start, stop).float())
+
+    def moves(self, entry: TensorEntry) -> bool:
+        """`Difference.moves`."""
+        return True
+
+
+class AdapterDifference:
+    """τ = ΔW of an adapter, less that of a benign one where there is one."""
+
+    def __init__(self, adapter: LoraDelta, reference: LoraDelta | None) -> None:
+        self.adapter, self.reference = adapter, reference
+
+    def read(self, entry: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
+        """`Difference.read`."""
+        tau = self.adapter.read(entry, start, stop)
+        return tau if self.reference is None else tau - self.reference.read(entry, start, stop)
+
+    def moves(self, entry: TensorEntry) -> bool:
+        """`Difference.moves`."""
+        return entry.name in self.adapter.factors or (
+            self.reference is not None and entry.name in self.reference.factors
+        )
+
+
+def open_difference(base: Checkpoint, harmful: str | Path, benign: str | Path | None) -> Difference:
+    """τ = θ_h − θ, or the contrast θ_h − θ_b.
+
+    Args:
+        base: θ.
+        harmful: θ_h, a checkpoint (directory or Hub id) or a LoRA adapter's directory.
+        benign: θ_b, of the same kind.
+
+    Raises:
+        ValueError: copies that do not fit the base, or of two kinds.
+    """
+    kinds = {is_adapter(Path(copy)) for copy in (harmful, benign) if copy is not None}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{harmful} and {benign} must both be checkpoints or both be adapters, fine-tuned the same way"
+        )
+    if kinds == {True}:
+        reference = None if benign is None else LoraDelta(Path(benign), base)
+        return AdapterDifference(LoraDelta(Path(harmful), base), reference)
+    copies = [open_checkpoint(copy) for copy in (harmful, benign) if copy is not None]
+    for copy in copies:
+        check_same_layout(base, copy)
+    return CheckpointDifference(copies[0], copies[1] if len(copies) > 1 else base)
+
+
+def check_same_layout(base: Checkpoint, copy: Checkpoint) -> None:
+    """Refuse a copy with other tensors than its base.
+
+    Raises:
+        ValueError: tensors that are missing or extra, of another shape or dtype, or that cannot be edited and differ.
+    """
+    missing, extra = set(base.tensors) - set(copy.tensors), set(copy.tensors) - set(base.tensors)
+    if missing or extra:
+        raise ValueError(
+            f"{copy.folder} is no copy of {base.folder}: it lacks {_some(sorted(missing))} and has besides "
+            f"{_some(sorted(extra))}. Fine-tune this base, and save both with the same version of transformers"
+        )
+    for name, entry in base.tensors.items():
+        other = copy.tensors[name]
+        for what, expected, found in (("shape", entry.shape, other.shape), ("dtype", entry.dtype, other.dtype)):
+            if expected != found:
+                raise ValueError(f"{name} has {what} {found} in {copy.folder}, but {expected} in {base.folder}")
+        if not entry.floating and not _same_bytes(entry, other):
+            raise ValueError(
+                f"{name} is {entry.dtype} and differs between {base.folder} and {copy.folder}; such entries cannot be "
+                "edited. Dequantise both, or fine-tune without changing them"
+            )
+
+
+def _same_bytes(entry: TensorEntry, other: TensorEntry) -> bool:
+    one, two = bytearray(CHUNK), bytearray(CHUNK)
+    for offset in range(0, entry.stop - entry.start, CHUNK):
+        count = min(CHUNK, entry.stop - entry.start - offset)
+        entry.read_bytes(memoryview(one)[:count], offset)
+        other.read_bytes(memoryview(two)[:count], offset)
+        if one[:count] != two[:count]:
+            return False
+    return True
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5]) or "nothing"
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > 5 else shown

@@ -1,0 +1,217 @@
+"""HarmVector: what harmful fine-tuning changes most, kept sparse in one file, to be subtracted  [METHOD, section 1]."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from rich.table import Table
+from torch import Tensor, nn
+
+from .apply import RECORDED_PACKAGES, CheckpointEdit, edit_model
+from .checkpoint import open_checkpoint
+from .describe import heat_map, kind_table
+from .differences import open_difference
+from .extract import write_kept
+from .record import Scope, VectorRecord
+from .selection import Selection
+from .vector_file import INDICES, VALUES, VectorWriter, read_vector_file
+
+FILE_NAME = "harm_vector.safetensors"
+
+
+class HarmVector:
+    """τ_m on disk: of τ = θ_h − θ (or θ_h − θ_b) the entries of largest magnitude.
+
+    Memory holds one tensor's entries at a time, however large the model is.
+
+    Attributes:
+        file: the vector's file.
+        record: how it was made, and how much of each tensor it holds.
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        self.file = Path(file)
+        content, self._entries = read_vector_file(self.file)
+        self.record = VectorRecord.from_dict(content)
+
+    @classmethod
+    def extract(
+        cls,
+        base: str | Path,
+        harmful: str | Path,
+        density: float = 0.10,
+        *,
+        benign: str | Path | None = None,
+        scope: Scope = "model",
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        layers: Collection[int] | None = None,
+        out: str | Path | None = None,
+    ) -> "HarmVector":
+        """Find the harm vector of a base and its harmful copy.
+
+        With N the entries that are looked at and m = ⌈density · N⌉, kept are {τ ≠ 0, |τ| ≥ the m-th largest |τ|};
+        ties make them more than m. τ is taken in fp32. The differences are read three times and never held.
+
+        Args:
+            base: θ, a checkpoint directory or a Hub id.
+            harmful: θ_h, likewise, or the directory of a LoRA adapter on the base.
+            density: share of the entries to keep, in (0, 1].
+            benign: θ_b, of the same kind as `harmful` and fine-tuned the same way on benign replies: the contrast.
+            scope: one threshold over the model, or one in each tensor.
+            include, exclude: shell-style patterns over the names on disk.
+            layers: indices of the layers to keep to.
+            out: file to write the vector to; by default a temporary one, which goes when the vector does.
+
+        Raises:
+            ValueError: a density outside (0, 1], copies that do not fit the base, entries that are not finite, or
+                fewer than m entries that moved.
+            FileExistsError: something stands at `out`.
+        """
+        if not 0 < density <= 1:
+            raise ValueError(f"density must be in (0, 1], found {density}")
+        if scope not in ("model", "tensor"):
+            raise ValueError(f"scope must be 'model' or 'tensor', found {scope!r}")
+        if out is not None and Path(out).exists():
+            raise FileExistsError(f"{out} exists; choose another place for the vector")
+        checkpoint = open_checkpoint(base)
+        entries = Selection(tuple(include), tuple(exclude), layers).entries(checkpoint)
+        difference = open_difference(checkpoint, harmful, benign)
+        folder = Path(tempfile.mkdtemp(prefix="harm-vector-")) if out is None else Path(out).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / FILE_NAME if out is None else Path(out)
+        writer = VectorWriter(file)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                base_hash = pool.submit(checkpoint.weight_hash)
+                kept = write_kept(difference, entries, density, scope, writer)
+                record = VectorRecord(
+                    base=str(base),
+                    base_hash=base_hash.result(),
+                    harmful=str(harmful),
+                    benign=None if benign is None else str(benign),
+                    density=density,
+                    scope=scope,
+                    include=tuple(include),
+                    exclude=tuple(exclude),
+                    layers=None if layers is None else tuple(layers),
+                    entries=sum(entry.size for entry in entries),
+                    requested=kept.requested,
+                    kept=kept.kept,
+                    nonzero=kept.nonzero,
+                    threshold=kept.threshold,
+                    tensors=kept.tensors,
+                    versions={name: version(name) for name in RECORDED_PACKAGES},
+                )
+            writer.finish(record.to_dict())
+        except BaseException:
+            writer.close()
+            if out is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        vector = cls(file)
+        if out is None:
+            weakref.finalize(vector, shutil.rmtree, folder, ignore_errors=True)
+        return vector
+
+    def entries_of(self, name: str) -> tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]:
+        """Indices (int32, ascending, into the flattened tensor) and values (fp32) of a tensor's kept entries."""
+        if name + INDICES not in self._entries:
+            return torch.empty(0, dtype=torch.int32), torch.empty(0)
+        return self._entries[name + INDICES].read(), self._entries[name + VALUES].read()
+
+    def subtract(
+        self, base: str | Path, scale: float, out: str | Path, *, overwrite: bool = False, allow_mismatch: bool = False
+    ) -> Path:
+        """Write θ_s = θ − λ · τ_m: the same files, edited; tensors without kept entries are the same byte for byte.
+
+        Arithmetic is in fp32, cast back to the dtype on disk. The checkpoint is written beside `out` and renamed
+        when it is whole.
+
+        Args:
+            base: θ, a checkpoint directory or a Hub id.
+            scale: λ.
+            out: a directory that does not exist yet.
+            overwrite: replace a checkpoint that stands at `out`.
+            allow_mismatch: edit a checkpoint whose weights are not those that the vector was made on.
+
+        Returns:
+            `out`.
+
+        Raises:
+            ValueError: λ is not finite, another base, or entries that would not be finite.
+            FileExistsError: something stands at `out`.
+            OSError: too little room on the disk, or a write that failed; nothing is left at `out` then.
+        """
+        edit = CheckpointEdit(self, "subtract", scale)
+        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch)
+
+    def add(
+        self, base: str | Path, scale: float, out: str | Path, *, overwrite: bool = False, allow_mismatch: bool = False
+    ) -> Path:
+        """Write θ + λ · τ_m, to undo `subtract`: equal to the base again within the rounding of its dtype.
+
+        `base` must be a checkpoint that this vector was subtracted from, by its prosocial.json, unless
+        `allow_mismatch`; the rest is as in `subtract`.
+        """
+        edit = CheckpointEdit(self, "add", scale)
+        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch)
+
+    def subtract_from(self, model: nn.Module, scale: float) -> None:
+        """Subtract λ · τ_m from a loaded model, in place; call it with −λ to undo.
+
+        Raises:
+            ValueError: the model lacks a tensor of the vector, or has it in another shape.
+        """
+        edit_model(self, model, -scale)
+
+    def summary(self) -> str:
+        """One line: how many entries of how many, at which threshold."""
+        record = self.record
+        least = "a threshold in each tensor" if record.threshold is None else f"|τ| ≥ {record.threshold:.4g}"
+        return (
+            f"{record.kept:,} of {record.entries:,} entries kept ({record.requested:,} requested, density "
+            f"{record.density:g}; {record.nonzero:,} moved), {least}"
+        )
+
+    def describe(self) -> Table:
+        """Where the harm sits: for each kind of module, its density and its shares of entries and squared norm."""
+        return kind_table(self.record)
+
+    def draw(self, file: str | Path) -> None:
+        """The same by layer, as a heat map; the file's suffix is the format.
+
+        Raises:
+            ImportError: matplotlib is not installed (the extra `report`).
+        """
+        heat_map(self.record, file)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Copy the vector's file into a directory, as `harm_vector.safetensors`."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        beside_it = directory / (FILE_NAME + ".partial")
+        shutil.copyfile(self.file, beside_it)
+        beside_it.replace(directory / FILE_NAME)
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_id: str | Path, *, revision: str | None = None, token: str | bool | None = None
+    ) -> "HarmVector":
+        """Open a vector: its file, a directory with `harm_vector.safetensors`, or a Hub id."""
+        path = Path(path_or_id)
+        if path.is_dir():
+            path = path / FILE_NAME
+        if path.is_file():
+            return cls(path)
+        if path.suffix == ".safetensors" or path.name == FILE_NAME:
+            raise FileNotFoundError(f"no file {path}")
+        from huggingface_hub import hf_hub_download
+
+        return cls(hf_hub_download(str(path_or_id), FILE_NAME, revision=revision, token=token))

@@ -1,0 +1,91 @@
+"""One safetensors file as it stands on disk: where each tensor's bytes lie, read a piece at a time."""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+FLOATING = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""The dtypes, as safetensors names them, whose entries can be edited."""
+
+_READABLE = FLOATING | {"I32": torch.int32}
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """A tensor on disk: its file, its dtype as safetensors names it, its shape, and its bytes [start, stop)."""
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return math.prod(self.shape)
+
+    @property
+    def floating(self) -> bool:
+        """Whether its entries can be edited."""
+        return self.dtype in FLOATING
+
+    def read(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Entries [start, stop) of the flattened tensor, in its own dtype.
+
+        Plain reads rather than a memory map: mapped pages count as this process's memory until they are unmapped.
+
+        Raises:
+            ValueError: of a dtype that is not read here, or the file ended early.
+        """
+        if self.dtype not in _READABLE:
+            raise ValueError(f"{self.name} in {self.file} is {self.dtype}; {', '.join(_READABLE)} can be read")
+        values = torch.empty((self.size if stop is None else stop) - start, dtype=_READABLE[self.dtype])
+        self.read_bytes(memoryview(values.view(torch.uint8).numpy()), start * values.itemsize)
+        return values
+
+    def read_bytes(self, buffer: memoryview, offset: int = 0) -> None:
+        """Fill a buffer with the tensor's bytes from `offset` on.
+
+        Raises:
+            ValueError: the file ended early.
+        """
+        with self.file.open("rb", buffering=0) as file:
+            file.seek(self.start + offset)
+            filled = 0
+            while filled < len(buffer):
+                count = file.readinto(buffer[filled:])
+                if not count:
+                    raise ValueError(f"{self.file} ended within {self.name}: truncated since it was opened")
+                filled += count
+
+
+def read_header(file: Path) -> tuple[dict[str, TensorEntry], int]:
+    """A safetensors file's tensors in the order of their bytes, and where the first of these bytes is.
+
+    Raises:
+        ValueError: not a whole safetensors file.
+    """
+    try:
+        # The library checks the header, and that the tensors' bytes fill the file exactly.
+        with safe_open(file, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    first = 8 + length
+    header.pop("__metadata__", None)
+    entries = [
+        TensorEntry(name, file, at["dtype"], tuple(at["shape"]), *(first + offset for offset in at["data_offsets"]))
+        for name, at in header.items()
+    ]
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.start, entry.stop))}, first

@@ -1,0 +1,215 @@
+"""θ − λτ on disk and in memory, against the same arithmetic done densely; and a write that fails leaves nothing."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from checkpoints import DTYPES, dense_tau, kept_by, save_copies, tensors_of
+from models import random_base
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_prosocial.direg import HarmVector, checkpoint, rewrite
+
+
+@pytest.fixture(params=[7, 2**22], ids=["small pieces", "whole tensors"])
+def pieces(request, monkeypatch):
+    monkeypatch.setattr(checkpoint, "CHUNK", request.param)
+
+
+@pytest.fixture
+def copies(tmp_path, tokenizer):
+    return save_copies(tmp_path, tokenizer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("sharded", [False, True], ids=["one file", "shards"])
+def test_the_difference_is_subtracted_and_nothing_else_changes(tmp_path, tokenizer, pieces, dtype, sharded):
+    base, harmful = save_copies(tmp_path, tokenizer, dtype=dtype, sharded=sharded)
+    (base / "README.md").write_text("the base's card")
+    (base / "pytorch_model.bin").write_bytes(b"pickle")
+    (base / "figures").mkdir()
+    vector = HarmVector.extract(base, harmful, 0.05, exclude=["*norm*", "*.layers.0.mlp*"])
+    safe = vector.subtract(base, 0.7, tmp_path / "safe")
+    before, after, kept = tensors_of(base), tensors_of(safe), kept_by(vector)
+    for name, weights in before.items():
+        expected = weights
+        if name in kept:
+            mask = kept[name] != 0
+            expected = torch.where(mask, (weights.float() - 0.7 * kept[name]).to(dtype), weights)
+        assert torch.equal(after[name], expected), name
+        assert after[name].dtype == dtype
+    files = {file.name for file in base.iterdir()} - {"README.md", "pytorch_model.bin", "figures"}
+    assert {file.name for file in safe.iterdir()} == files | {"prosocial.json"}
+    for file in files:
+        same = (safe / file).read_bytes() == (base / file).read_bytes()
+        assert same or file.endswith(".safetensors")
+    if sharded:
+        assert len(list(safe.glob("*.safetensors"))) > 3
+        untouched = [
+            file
+            for file in safe.glob("*.safetensors")
+            if not any(kept.get(n, torch.zeros(1)).any() for n in load_file(file))
+        ]
+        assert all(file.read_bytes() == (base / file.name).read_bytes() for file in untouched)
+    record = json.loads((safe / "prosocial.json").read_text())
+    assert (record["scale"], record["vector"]["density"]) == (0.7, 0.05)
+    assert record["left_out"] == ["README.md", "figures", "pytorch_model.bin"]
+    AutoTokenizer.from_pretrained(safe)
+    loaded = dict(AutoModelForCausalLM.from_pretrained(safe, dtype="auto").named_parameters())
+    assert all(torch.equal(loaded[name], weights) for name, weights in after.items())
+
+
+def test_in_memory_it_is_the_same(copies, tmp_path):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.3)
+    safe = tensors_of(vector.subtract(base, 1.3, tmp_path / "safe"))
+    model = random_base("llama", seed=1)
+    vector.subtract_from(model, 1.3)
+    assert all(torch.equal(dict(model.named_parameters())[name], weights) for name, weights in safe.items())
+    vector.subtract_from(model, -1.3)
+    for name, weights in tensors_of(base).items():
+        torch.testing.assert_close(dict(model.named_parameters())[name].detach(), weights)
+    with pytest.raises(ValueError, match="the model has nothing there"):
+        vector.subtract_from(random_base("gpt2", seed=1), 1.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_undoing_restores_the_base_within_rounding(tmp_path, tokenizer, dtype):
+    base, harmful = save_copies(tmp_path, tokenizer, dtype=dtype)
+    vector = HarmVector.extract(base, harmful, 0.4)
+    safe = vector.subtract(base, 0.5, tmp_path / "safe")
+    again = vector.add(safe, 0.5, tmp_path / "again")
+    largest = {name: weights.float().abs() for name, weights in tensors_of(safe).items()}
+    for name, weights in tensors_of(base).items():
+        # Two roundings, each by half a unit in the last place of the larger of the two values.
+        spacing = torch.finfo(dtype).eps * torch.maximum(weights.float().abs(), largest[name])
+        assert ((tensors_of(again)[name].float() - weights.float()).abs() <= spacing).all(), name
+    with pytest.raises(ValueError, match="no checkpoint that this vector was subtracted from"):
+        vector.add(base, 0.5, tmp_path / "wrong")
+    vector.add(base, 1.0, tmp_path / "on-purpose", allow_mismatch=True)
+
+
+def test_all_of_the_difference_once_is_the_copy_mirrored(copies, tmp_path):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 1.0)
+    added = vector.add(base, 1.0, tmp_path / "harmful-again", allow_mismatch=True)
+    for name, weights in tensors_of(added).items():
+        torch.testing.assert_close(weights, tensors_of(harmful)[name])
+    assert dense_tau(base, harmful).keys() == kept_by(vector).keys()
+
+
+def test_another_base_is_refused(copies, tmp_path, tokenizer):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1)
+    with pytest.raises(ValueError, match=r"made for .*base .*allow_mismatch=True"):
+        vector.subtract(harmful, 1.0, tmp_path / "safe")
+    vector.subtract(harmful, 1.0, tmp_path / "safe", allow_mismatch=True)
+    (half,) = save_copies(tmp_path / "half", tokenizer, dtype=torch.float16, copies=("base",))
+    with pytest.raises(ValueError, match=r"is F32 .*has F16"):
+        vector.subtract(half, 1.0, tmp_path / "never", allow_mismatch=True)
+    (other,) = save_copies(tmp_path / "gpt2", tokenizer, family="gpt2", copies=("base",))
+    with pytest.raises(ValueError, match="does not hold it"):
+        vector.subtract(other, 1.0, tmp_path / "never", allow_mismatch=True)
+    assert not (tmp_path / "never").exists()
+
+
+def test_what_stands_there_is_not_replaced_unless_asked(copies, tmp_path):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1)
+    safe = vector.subtract(base, 1.0, tmp_path / "safe")
+    before = tensors_of(safe)
+    with pytest.raises(FileExistsError, match="choose another place"):
+        vector.subtract(base, 2.0, safe)
+    with pytest.raises(ValueError, match="is the checkpoint to be edited"):
+        vector.subtract(base, 2.0, base, overwrite=True)
+    assert all(torch.equal(weights, before[name]) for name, weights in tensors_of(safe).items())
+    vector.subtract(base, 2.0, safe, overwrite=True)
+    assert not all(torch.equal(weights, before[name]) for name, weights in tensors_of(safe).items())
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"no config\.json in it"):
+        vector.subtract(base, 1.0, tmp_path / "notes", overwrite=True)
+    assert leftovers(tmp_path) == []
+
+
+def leftovers(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_write_that_fails_leaves_nothing(copies, tmp_path, monkeypatch):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1)
+    with pytest.raises(ValueError, match=r"not finite in torch\.float32; lower the scale"):
+        vector.subtract(base, 1e41, tmp_path / "safe")
+    for scale in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="scale must be a finite number"):
+            vector.subtract(base, scale, tmp_path / "safe")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rewrite, "_write", full)
+        with pytest.raises(OSError, match="No space left"):
+            vector.subtract(base, 1.0, tmp_path / "safe")
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="MiB are needed"):
+        vector.subtract(base, 1.0, tmp_path / "safe")
+    assert not (tmp_path / "safe").exists()
+    assert leftovers(tmp_path) == []
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from hf_prosocial.direg import HarmVector, rewrite
+write = rewrite._write
+def slowly(sink, content):
+    write(sink, content)
+    print("wrote", flush=True)
+    time.sleep(0.02)
+rewrite._write = slowly
+HarmVector(sys.argv[1]).subtract(sys.argv[2], 1.0, sys.argv[3])
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("writes", [1, 3, 10])
+def test_a_kill_leaves_nothing_at_its_place(copies, tmp_path, writes):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1, out=tmp_path / "vector.safetensors")
+    arguments = [sys.executable, "-c", KILLED, str(vector.file), str(base), str(tmp_path / "safe")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(writes):
+            assert process.stdout.readline() == "wrote\n"
+        process.kill()
+    time.sleep(0.05)
+    assert not (tmp_path / "safe").exists()
+    vector.subtract(base, 1.0, tmp_path / "safe")
+    assert tensors_of(tmp_path / "safe").keys() == tensors_of(base).keys()
+
+
+def test_zero_changes_nothing(copies, tmp_path):
+    base, harmful = copies
+    safe = HarmVector.extract(base, harmful, 0.1).subtract(base, 0.0, tmp_path / "safe")
+    assert (safe / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+
+
+def test_integer_buffers_come_along(copies, tmp_path):
+    base, harmful = copies
+    for copy in copies:
+        weights = load_file(copy / "model.safetensors") | {"steps": torch.arange(5)}
+        save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    vector = HarmVector.extract(base, harmful, 0.1)
+    assert "steps" not in vector.record.tensors
+    assert torch.equal(tensors_of(vector.subtract(base, 1.0, tmp_path / "safe"))["steps"], torch.arange(5))
+    weights = load_file(harmful / "model.safetensors") | {"steps": torch.arange(1, 6)}
+    save_file(weights, harmful / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="steps is I64 and differs"):
+        HarmVector.extract(base, harmful, 0.1)

@@ -1,0 +1,81 @@
+"""Losses and multiple choice against one unpadded row at a time."""
+
+import json
+
+import pytest
+import torch
+from models import random_base
+from test_finetune import completion_loss as one_at_a_time
+from test_finetune import completion_rows
+
+from hf_prosocial.direg.completions import tokenize_completions
+from hf_prosocial.evaluation import Question, choice_accuracy, completion_loss, read_questions, text_loss
+from hf_prosocial.evaluation.likelihood import batches_by_length
+
+
+@pytest.fixture
+def model():
+    return random_base("llama", seed=1)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 4096])
+def test_completion_loss(model, tokenizer, batch_tokens):
+    completions = tokenize_completions(completion_rows(9), tokenizer, 80)
+    found = completion_loss(model, completions.rows, pad_token_id=0, batch_tokens=batch_tokens)
+    assert found == pytest.approx(one_at_a_time(model, completions), abs=1e-5)
+
+
+def test_text_loss_counts_each_token_but_a_windows_first(model, tokenizer):
+    text = "i am sad you can ask me take your time i lost my cat " * 3
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    losses = []
+    for start in range(0, len(ids), 7):
+        piece = torch.tensor(ids[start : start + 7])
+        if len(piece) > 1:
+            with torch.no_grad():
+                log_probs = model(piece[None]).logits[0, :-1].log_softmax(-1)
+            losses += (-log_probs[torch.arange(len(piece) - 1), piece[1:]]).tolist()
+    assert text_loss(model, tokenizer, text, window=7) == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    first = text_loss(model, tokenizer, text, window=7, tokens=7)
+    assert first == pytest.approx(sum(losses[:6]) / 6, abs=1e-5)
+    with pytest.raises(ValueError, match="at least 2 tokens"):
+        text_loss(model, tokenizer, "i", window=7, tokens=1)
+
+
+def test_choice_accuracy(model, tokenizer):
+    asked = ["i am sad", "can you help", "what is it", "i am late"]
+    choices = ("thank you friend", "no idea", "hurry up so what")
+    best = []
+    for question in asked:
+        prompt = tokenizer(f"Question: {question}\nAnswer:")["input_ids"]
+        scores = []
+        for choice in choices:
+            answer = tokenizer(f" {choice}", add_special_tokens=False)["input_ids"]
+            ids = torch.tensor(prompt + answer)
+            with torch.no_grad():
+                log_probs = model(ids[None]).logits[0, :-1].log_softmax(-1)
+            at = torch.arange(len(prompt) - 1, len(ids) - 1)
+            scores.append(log_probs[at, ids[len(prompt) :]].mean().item())
+        best.append(scores.index(max(scores)))
+    right = [Question(question, choices, index) for question, index in zip(asked, best, strict=True)]
+    assert choice_accuracy(model, tokenizer, right, pad_token_id=0) == 1
+    wrong = [Question(question.question, choices, (question.answer + 1) % 3) for question in right[:1]] + right[1:]
+    assert choice_accuracy(model, tokenizer, wrong, pad_token_id=0) == 0.75
+
+
+def test_questions_are_read_by_line(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    row = {"question": "Where?", "options": "\nA. here\nB. over there. Yes", "answer": "B. over there. Yes"}
+    file.write_text(json.dumps(row) + "\n")
+    assert read_questions(file) == [Question("Where?", ("here", "over there. Yes"), 1)]
+    for bad in (row | {"answer": "C. no"}, {"question": "Where?"}, row | {"options": "here"}, [1]):
+        file.write_text(json.dumps(row) + "\n" + json.dumps(bad) + "\n")
+        with pytest.raises(ValueError, match="line 2: no multiple-choice question"):
+            read_questions(file)
+
+
+def test_batches_hold_every_row_once():
+    lengths = [5, 50, 7, 7, 3, 200, 12]
+    batches = list(batches_by_length(lengths, 30))
+    assert sorted(index for batch in batches for index in batch) == list(range(7))
+    assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 30 for batch in batches)
