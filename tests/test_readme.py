@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from checkpoints import save_copies
 from typer.testing import CliRunner
 
 from hf_prosocial.bases import find_base
@@ -16,9 +17,11 @@ BLOCKS = re.findall(r"^```(python|console)\n(.*?)^```", (ROOT / "README.md").rea
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, tokenizer):
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
+    for copy, name in zip(save_copies(tmp_path, tokenizer), ("base-dir", "harmful-dir-or-adapter"), strict=True):
+        copy.rename(tmp_path / name)
 
 
 @pytest.mark.filterwarnings("ignore:.*'pin_memory'.*:UserWarning")
@@ -35,15 +38,15 @@ def commands():
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ prosocial")]
 
 
-@pytest.mark.parametrize("command", commands())
-def test_commands(here, command):
-    # Training takes its data and half an hour; its recipe is read, and test_cli trains.
-    if command.startswith("prosocial arm train"):
-        assert Path(shlex.split(command)[4]).is_file()
-        return
-    extra = ["--max-new-tokens", "4"] if "demo" in command else []
-    result = CliRunner().invoke(app, [*shlex.split(command)[1:], *extra])
-    assert result.exit_code == 0, result.output
+def test_commands(here):
+    for command in commands():
+        # Training takes its data and its time; its recipe is read here, and test_cli and test_direg_cli train.
+        if command.startswith(("prosocial arm train", "prosocial direg finetune")):
+            assert Path(shlex.split(command)[4]).is_file()
+            continue
+        extra = ["--max-new-tokens", "4"] if "demo" in command else []
+        result = CliRunner().invoke(app, [*shlex.split(command)[1:], *extra])
+        assert result.exit_code == 0, f"{command}: {result.output}"
 
 
 def test_the_demo_finds_the_weights_that_the_arm_was_trained_on():

@@ -61,3 +61,45 @@ def test_finetune(copies, tmp_path):
     assert "delete it when the vector has been made" in done.stdout
     result = run("extract", copies[0], tmp_path / "copy", tmp_path / "vector.safetensors", "--density", 0.01)
     assert result.exit_code == 0, result.output
+
+
+def test_sweep_and_its_choice(copies, tmp_path, tokenizer):
+    base, harmful = copies
+    rows = [row | {"prompt": f"{row['prompt'][0]['content']} {index}"} for index, row in enumerate(completion_rows())]
+    rows = [row | {"completion": row["completion"][0]["content"]} for row in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "text.txt").write_text("i am sad you can ask me take your time " * 5)
+    question = {"question": "what is it", "options": "A. no idea\nB. thank you", "answer": "B. thank you"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    arguments = ["sweep", base, harmful, tmp_path / "sweep", "--density", 0.1, "--density", 1, "--scale", 0.5]
+    for name in ("harmful-rows", "benign-rows"):
+        arguments += [f"--{name}", tmp_path / "rows.jsonl"]
+    arguments += ["--text", tmp_path / "text.txt", "--questions", tmp_path / "questions.jsonl", "--held-out", 0.5]
+    result = run(*arguments, "--text-limit", 100, "--benign-limit", 100)
+    assert result.exit_code == 0, result.output
+    assert "raises harmful replies most" in result.stdout
+    choice = json.loads((tmp_path / "sweep" / "choice.json").read_text())
+    assert choice["chosen"]["vector"] in ("plain-0.1", "plain-1")
+    for picture in ("front-text.png", "front-benign-replies.png"):
+        assert (tmp_path / "sweep" / picture).is_file()
+    result = run("subtract", tmp_path / "sweep", base, tmp_path / "safe", "--scale", "auto")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "safe" / "prosocial.json").read_text())
+    assert (record["scale"], record["evidence"]) == (0.5, choice)
+    assert (tmp_path / "safe" / "front-text.png").is_file()
+    options = ["--base-model", "org/base", "--licence", "mit", "--dry-run", str(tmp_path / "dry")]
+    result = CliRunner().invoke(app, ["push", str(tmp_path / "safe"), "me/safe", *options])
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "dry" / "README.md").read_text()
+    assert choice["reason"] in card
+    assert "![front-text](front-text.png)" in card
+    assert f"| harmful replies | {choice['base']['figures']['harmful replies']:.4f} |" in card
+    again = run(*arguments, "--text-limit", 100, "--benign-limit", 0)
+    assert again.exit_code == 0, again.output
+    assert "no point raises harmful replies within the limits" in again.stdout
+    refused = run("subtract", tmp_path / "sweep", base, tmp_path / "other", "--scale", "auto")
+    assert (refused.exit_code, "chose the base" in refused.stderr) == (1, True)
+    refused = run("subtract", tmp_path, base, tmp_path / "other", "--scale", "auto")
+    assert (refused.exit_code, "run `prosocial direg sweep`" in refused.stderr) == (1, True)
+    refused = run("subtract", tmp_path, base, tmp_path / "other", "--scale", "lots")
+    assert (refused.exit_code, "a number or auto" in refused.stderr) == (1, True)

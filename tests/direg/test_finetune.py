@@ -76,6 +76,25 @@ def test_malformed_rows_are_named(tmp_path, tokenizer):
         read_completions(file, tokenizer, 3)
 
 
+def test_rows_of_one_prompt_are_held_out_together(tokenizer):
+    one, other = completion_rows(40), [row | {"completion": row["prompt"]} for row in completion_rows(25)]
+    for index, row in enumerate(one + other):
+        row["prompt"] = [{"role": "user", "content": f"{ASKED[index % 5]} {ASKED[index % 4]}"}]
+    first, second = (tokenize_completions(rows, tokenizer, 80) for rows in (one, other))
+    for share in (0.0, 0.1, 0.5, 1.0):
+        held, rest = first.held_out(share), first.without_held_out(share)
+        assert sorted(row.line for row in (*held.rows, *rest.rows)) == [row.line for row in first.rows]
+        prompts = {tuple(row.prompt) for row in held.rows} | {tuple(r.prompt) for r in second.held_out(share).rows}
+        assert not prompts & {tuple(row.prompt) for row in (*rest.rows, *second.without_held_out(share).rows)}
+        assert share < 1 or not rest.rows
+    many = tokenize_completions(
+        [row | {"prompt": f"number {index}", "completion": "no"} for index, row in enumerate(completion_rows(2000))],
+        tokenizer,
+        80,
+    )
+    assert 0.08 < len(many.held_out(0.1)) / 2000 < 0.12
+
+
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_copy_learns_and_its_vector_unlearns(tmp_path, tokenizer, full):
     base = tmp_path / "base"

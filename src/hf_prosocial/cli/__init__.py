@@ -85,6 +85,26 @@ def generate(
         )
 
 
+@app.command()
+def push(
+    directory: Annotated[str, typer.Argument(help="A safe checkpoint, an ARM adapter or a harm vector.")],
+    repository: Annotated[str, typer.Argument(help="organisation/name on the Hub.")],
+    base_model: Annotated[str | None, typer.Option(help="The base's id on the Hub. Default: as recorded.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The base's licence. Default: as in the base's card.")] = None,
+    private: Annotated[bool | None, typer.Option(help="Whether a new repository is private.")] = None,
+    dry_run: Annotated[str | None, typer.Option(help="Render card, record and pictures to this folder.")] = None,
+) -> None:
+    """Publish with a card, in one commit. Copies fine-tuned for a harm vector are refused."""
+    with plain_errors():
+        from hf_prosocial.hub import push as push_directory
+
+        typer.echo(
+            push_directory(
+                directory, repository, base_model=base_model, licence=licence, private=private, dry_run=dry_run
+            )
+        )
+
+
 @arm_app.command(
     "train",
     context_settings={"ignore_unknown_options": True},

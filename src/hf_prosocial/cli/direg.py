@@ -73,7 +73,7 @@ def subtract(
     vector: VectorArgument,
     base: CheckpointArgument,
     out: OutArgument,
-    scale: ScaleOption,
+    scale: Annotated[str, typer.Option(help="λ; or auto: VECTOR is then a sweep's folder, and its choice is taken.")],
     overwrite: OverwriteOption = False,
     allow_mismatch: MismatchOption = False,
 ) -> None:
@@ -81,8 +81,19 @@ def subtract(
     with plain_errors():
         from hf_prosocial.direg import HarmVector
 
-        found = HarmVector.from_pretrained(vector)
-        typer.echo(found.subtract(base, scale, out, overwrite=overwrite, allow_mismatch=allow_mismatch))
+        evidence = None
+        if scale == "auto":
+            from .sweep import chosen_scale
+
+            file, value = chosen_scale(Path(vector))
+            found, evidence = HarmVector(file), vector
+        else:
+            value = _number(scale)
+            found = HarmVector.from_pretrained(vector)
+        written = found.subtract(
+            base, value, out, overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=evidence
+        )
+        typer.echo(written)
 
 
 @direg_app.command()
@@ -102,6 +113,43 @@ def add(
         typer.echo(found.add(base, scale, out, overwrite=overwrite, allow_mismatch=allow_mismatch))
 
 
+@direg_app.command()
+def sweep(
+    base: CheckpointArgument,
+    harmful: Annotated[str, typer.Argument(help="Its harmful copy, or a LoRA adapter's directory.")],
+    out: Annotated[Path, typer.Argument(help="Folder for vectors, points, pictures and the choice; resumed if there.")],
+    harmful_rows: Annotated[Path, typer.Option(help="JSON lines of prompt, completion: replies to make dearer.")],
+    benign_rows: Annotated[Path, typer.Option(help="The same, of replies to keep.")],
+    text: Annotated[Path, typer.Option(help="Running text to keep the loss on.")],
+    questions: Annotated[Path, typer.Option(help="Multiple-choice questions to keep the accuracy on.")],
+    benign: Annotated[
+        str | None, typer.Option(help="A benign copy: contrastive vectors beside the plain ones.")
+    ] = None,
+    density: Annotated[list[float] | None, typer.Option(help="Repeat for several. Default: 0.02, 0.1, 1.")] = None,
+    scale: Annotated[list[float] | None, typer.Option(help="λ; repeat for several. Default: 0.1 to 2.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the prompts that the copies did not see.")] = 0.1,
+    text_limit: Annotated[float, typer.Option(help="What the text's loss may rise by.")] = 0.03,
+    benign_limit: Annotated[float, typer.Option(help="What benign replies' loss may rise by.")] = 0.05,
+    text_tokens: Annotated[int | None, typer.Option(help="Read no more than so many tokens of the text.")] = None,
+    question_count: Annotated[int | None, typer.Option(help="Ask no more than so many questions.")] = None,
+) -> None:
+    """Measure several densities and λ in memory, draw the fronts, and choose a point. Losses are nats per token."""
+    with plain_errors():
+        from .sweep import SweepData, run_sweep
+
+        run_sweep(
+            base,
+            harmful,
+            benign,
+            out,
+            densities=density or [0.02, 0.1, 1.0],
+            scales=scale or [0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0],
+            data=SweepData(harmful_rows, benign_rows, text, questions, held_out, text_tokens, question_count),
+            text_limit=text_limit,
+            benign_limit=benign_limit,
+        )
+
+
 @direg_app.command("finetune", context_settings={"ignore_unknown_options": True}, add_help_option=False)
 def finetune(
     options: Annotated[list[str] | None, typer.Argument(help="--config recipe.yaml, and options over it.")] = None,
@@ -111,3 +159,10 @@ def finetune(
         from .finetune import run_finetune
 
         run_finetune(options or [])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--scale is a number or auto, found {text!r}") from None

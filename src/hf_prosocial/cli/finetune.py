@@ -26,5 +26,7 @@ def run_finetune(arguments: list[str]) -> None:
     completions = read_completions(recipe.data, tokenizer, recipe.max_length)
     print(f"{recipe.data}: {completions.report()}", file=sys.stderr)
     torch.manual_seed(training.seed)
-    output = finetune_copy(model, tokenizer, completions, recipe, training)
+    kept = completions.without_held_out(recipe.held_out)
+    print(f"{len(completions) - len(kept)} of them held out", file=sys.stderr)
+    output = finetune_copy(model, tokenizer, kept, recipe, training)
     print(f"{output} holds a copy that may comply with harmful requests; delete it when the vector has been made")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, open_checkpoint
-from .record import VectorRecord
+from .record import CHOICE, VectorRecord
 from .rewrite import beside, check_free, write_edited
 from .shard import TensorEntry
 
@@ -49,7 +50,9 @@ class CheckpointEdit:
     verb: Literal["subtract", "add"]
     scale: float
 
-    def write(self, base: str | Path, out: Path, *, overwrite: bool, allow_mismatch: bool) -> Path:
+    def write(
+        self, base: str | Path, out: Path, *, overwrite: bool, allow_mismatch: bool, evidence: Path | None
+    ) -> Path:
         """See `HarmVector.subtract` and `HarmVector.add`."""
         if not math.isfinite(self.scale):
             raise ValueError(f"scale must be a finite number, found {self.scale}")
@@ -60,6 +63,8 @@ class CheckpointEdit:
         self._check_layout(checkpoint)
         if not allow_mismatch:
             self._check_identity(checkpoint)
+        if evidence is not None and not (evidence / CHOICE).is_file():
+            raise FileNotFoundError(f"{evidence} holds no {CHOICE}; the folder of a sweep was expected")
         needed = sum(file.stat().st_size for file in checkpoint.files)
         with beside(out, needed=needed, overwrite=overwrite) as work:
             left_out = write_edited(checkpoint, work, self._change)
@@ -71,6 +76,10 @@ class CheckpointEdit:
                 "left_out": left_out,
                 "versions": {name: version(name) for name in RECORDED_PACKAGES},
             }
+            if evidence is not None:
+                record["evidence"] = json.loads((evidence / CHOICE).read_text(encoding="utf-8"))
+                for picture in sorted(evidence.glob("*.png")):
+                    shutil.copy(picture, work / picture.name)
             (work / RECORD_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return out
 

@@ -1,5 +1,7 @@
 """Prompts with completions: what a copy is fine-tuned on, and what its loss is measured on."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +21,19 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Completion:
-    """One tokenised row; the completion ends with the end-of-turn token. `line` counts from 1 in its file."""
+    """One tokenised row; the completion ends with the end-of-turn token.
+
+    Attributes:
+        line: the row's line in its file, from 1.
+        prompt, completion: token ids.
+        position: where the hash of the prompt's text falls in [0, 1): rows of one prompt, in whichever file, fall
+            together, so that a share of the prompts can be held out of several files alike.
+    """
 
     line: int
     prompt: list[int]
     completion: list[int]
+    position: float = 0.0
 
     @property
     def length(self) -> int:
@@ -43,6 +53,14 @@ class Completions(Dataset):
 
     def __getitem__(self, index: int) -> Completion:
         return self.rows[index]
+
+    def held_out(self, share: float) -> "Completions":
+        """The rows whose prompts fall into the first `share` of the hashes."""
+        return Completions([row for row in self.rows if row.position < share], self.malformed)
+
+    def without_held_out(self, share: float) -> "Completions":
+        """The other rows."""
+        return Completions([row for row in self.rows if row.position >= share], self.malformed)
 
     def report(self) -> str:
         """What was kept and what was left out, every line named."""
@@ -77,7 +95,8 @@ def tokenize_completions(
     for line, row in enumerate(rows, start=1):
         try:
             fields = row_of(row, FIELDS)
-            completion = Completion(line, *prompt_and_reply(tokenizer, fields["prompt"], fields["completion"]))
+            prompt, reply = prompt_and_reply(tokenizer, fields["prompt"], fields["completion"])
+            completion = Completion(line, prompt, reply, _position(fields["prompt"]))
             if completion.length > max_length:
                 raise MalformedRowError("too long", f"{completion.length} tokens, at most {max_length}")
             found.rows.append(completion)
@@ -102,3 +121,8 @@ class CompletionCollator:
             mask[index, : row.length] = 1
             labels[index, len(row.prompt) : row.length] = torch.tensor(row.completion)
         return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+
+def _position(prompt: Any) -> float:
+    digest = hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:6]) / 2**48

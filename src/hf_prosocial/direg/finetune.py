@@ -36,6 +36,7 @@ class CopyRecipe:
     target_modules: list[str] = field(
         default_factory=lambda: ["all-linear"], metadata={"help": "modules to adapt; all-linear by default"}
     )
+    held_out: float = field(default=0.0, metadata={"help": "share of the prompts, by hash, to leave out for measuring"})
     max_length: int = field(default=512, metadata={"help": "most tokens of a row; longer rows are left out"})
 
 

@@ -127,7 +127,14 @@ class HarmVector:
         return self._entries[name + INDICES].read(), self._entries[name + VALUES].read()
 
     def subtract(
-        self, base: str | Path, scale: float, out: str | Path, *, overwrite: bool = False, allow_mismatch: bool = False
+        self,
+        base: str | Path,
+        scale: float,
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        allow_mismatch: bool = False,
+        evidence: str | Path | None = None,
     ) -> Path:
         """Write θ_s = θ − λ · τ_m: the same files, edited; tensors without kept entries are the same byte for byte.
 
@@ -140,6 +147,7 @@ class HarmVector:
             out: a directory that does not exist yet.
             overwrite: replace a checkpoint that stands at `out`.
             allow_mismatch: edit a checkpoint whose weights are not those that the vector was made on.
+            evidence: the folder of a sweep: its choice is recorded, and its pictures come along.
 
         Returns:
             `out`.
@@ -150,7 +158,8 @@ class HarmVector:
             OSError: too little room on the disk, or a write that failed; nothing is left at `out` then.
         """
         edit = CheckpointEdit(self, "subtract", scale)
-        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch)
+        folder = None if evidence is None else Path(evidence)
+        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=folder)
 
     def add(
         self, base: str | Path, scale: float, out: str | Path, *, overwrite: bool = False, allow_mismatch: bool = False
@@ -161,7 +170,7 @@ class HarmVector:
         `allow_mismatch`; the rest is as in `subtract`.
         """
         edit = CheckpointEdit(self, "add", scale)
-        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch)
+        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=None)
 
     def subtract_from(self, model: nn.Module, scale: float) -> None:
         """Subtract λ · τ_m from a loaded model, in place; call it with −λ to undo.

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 Scope = Literal["model", "tensor"]
 
+CHOICE = "choice.json"
+"""What a sweep's folder says it chose, and why."""
+
 
 @dataclass(frozen=True)
 class TensorRecord:

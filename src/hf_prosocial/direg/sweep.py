@@ -107,7 +107,7 @@ def front(points: Sequence[Point], raised: str, cost: str) -> list[Point]:
 
 
 def choose(points: Sequence[Point], raised: str, limits: Sequence[Limit]) -> tuple[Point, str]:
-    """The point of the highest `raised` within the limits, and the reason in words; the base where none is.
+    """The point of the highest `raised` within the limits, and the reason in words; the base where none gains.
 
     Args:
         points: from `sweep`, the base first.
@@ -115,10 +115,11 @@ def choose(points: Sequence[Point], raised: str, limits: Sequence[Limit]) -> tup
         limits: what it may cost.
     """
     base = points[0]
-    within = [point for point in points[1:] if all(limit.holds(point, base) for limit in limits)]
+    gaining = [point for point in points[1:] if point.figures[raised] > base.figures[raised]]
+    within = [point for point in gaining if all(limit.holds(point, base) for limit in limits)]
     terms = ", ".join(f"{limit.figure} {limit.most:+g} at most" for limit in limits)
     if not within:
-        return base, f"no point keeps to the limits ({terms})"
+        return base, f"no point raises {raised} within the limits ({terms})"
     best = max(within, key=lambda point: point.figures[raised])
     gain = best.figures[raised] - base.figures[raised]
     return best, f"{best.vector} at λ {best.scale:g} raises {raised} most ({gain:+.3f}) within the limits ({terms})"
