@@ -199,7 +199,6 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
         {"w2_learning_rate_ratio": 0.0},
         {"preference_contrast": -0.5},
         {"preference_contrast": float("nan")},
-        {"preference_sampling": "corners"},
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             training_arguments(tmp_path, **bad)
