@@ -38,10 +38,10 @@ def run() -> bool:
 
 
 def _beside_mergekit(folder: Path) -> list[Goal]:
-    base, harmful = _smollm2_and_a_copy(folder)
     mergekit = os.environ.get("PROSOCIAL_MERGEKIT")
     if mergekit is None:
         raise SystemExit(f"PROSOCIAL_MERGEKIT is not set. {__doc__}")
+    base, harmful = _smollm2_and_a_copy(folder)
     ties, arithmetic = _mergekit_configs(folder, base, harmful)
     vector = folder / "vector.safetensors"
     prosocial = str(Path(sys.executable).with_name("prosocial"))

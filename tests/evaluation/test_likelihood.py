@@ -8,9 +8,9 @@ from models import random_base
 from test_finetune import completion_loss as one_at_a_time
 from test_finetune import completion_rows
 
+from hf_prosocial.batching import batches_by_length
 from hf_prosocial.direg.completions import tokenize_completions
 from hf_prosocial.evaluation import Question, choice_accuracy, completion_loss, read_questions, text_loss
-from hf_prosocial.evaluation.likelihood import batches_by_length
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from peft import PeftModel
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hf_prosocial.batching import batches_by_length
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
 from .batch import check_attention, collate, pair_log_probs
-from .pairs import Pair, Pairs
+from .pairs import Pairs
 
 _Z95 = 1.959964  # two-sided 95 % of the normal distribution
 
@@ -100,7 +101,7 @@ def measure_margins(arm: PeftModel, pairs: Pairs, *, pad_token_id: int, batch_to
     weights = torch.cat([torch.eye(k), Preference.uniform(objectives=pairs.objectives).tensor()[None]])
     base, guided = torch.empty(2, len(pairs.rows)), torch.empty(k + 1, 2, len(pairs.rows))
     with torch.no_grad(), tqdm(total=len(pairs.rows), desc="margins", unit="pair", disable=None) as progress:
-        for indices in _batches(pairs.rows, batch_tokens):
+        for indices in batches_by_length([pair.packed_length for pair in pairs.rows], batch_tokens):
             batch = collate([pairs.rows[index] for index in indices], pad_token_id)
             batch = {name: values.to(model.device) for name, values in batch.items()}
             with arm.disable_adapter():
@@ -132,14 +133,3 @@ def mean_estimate(values: Float[Tensor, " pairs"]) -> Estimate:
         return Estimate(values.mean().item(), float("-inf"), float("inf"), count)
     mean, half = values.mean().item(), _Z95 * values.std().item() / count**0.5
     return Estimate(mean, mean - half, mean + half, count)
-
-
-def _batches(pairs: list[Pair], batch_tokens: int) -> list[list[int]]:
-    """Indices of pairs in batches of similar length, none above `batch_tokens` unless one pair alone is."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(pairs)), key=lambda index: pairs[index].packed_length):
-        if batches and (len(batches[-1]) + 1) * pairs[index].packed_length <= batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

@@ -14,11 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, open_checkpoint
-from .record import CHOICE, VectorRecord
+from .record import CHOICE, RECORD_NAME, VectorRecord
 from .rewrite import beside, check_free, write_edited
 from .shard import TensorEntry
 
-RECORD_NAME = "prosocial.json"
 RECORDED_PACKAGES = ("hf-prosocial", "torch", "safetensors")
 
 

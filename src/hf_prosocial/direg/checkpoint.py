@@ -40,13 +40,10 @@ class Checkpoint:
         The two agree where transformers keeps the names that stand on disk.
         """
         digest = hashlib.sha256()
-        buffer = bytearray(4 * CHUNK)
         for name, entry in sorted(self.tensors.items()):
             digest.update(f"{name} {entry.shape}\n".encode())
-            for offset in range(0, entry.stop - entry.start, len(buffer)):
-                view = memoryview(buffer)[: min(len(buffer), entry.stop - entry.start - offset)]
-                entry.read_bytes(view, offset)
-                digest.update(view)
+            for piece in entry.byte_pieces():
+                digest.update(piece)
         return digest.hexdigest()
 
 
@@ -107,14 +104,15 @@ def _sharded(folder: Path) -> dict[str, TensorEntry]:
         promised = {tensor for tensor, file in weight_map.items() if file == name}
         if promised != set(found):
             raise ValueError(
-                f"{index} does not fit {name}: missing there {_some(promised - set(found))}, not in the index "
-                f"{_some(set(found) - promised)}"
+                f"{index} does not fit {name}: missing there {some_of(promised - set(found))}, not in the index "
+                f"{some_of(set(found) - promised)}"
             )
         tensors |= found
     return tensors
 
 
-def _some(names: set[str]) -> str:
+def some_of(names: set[str]) -> str:
+    """The first of some names, and how many there are."""
     shown = ", ".join(sorted(names)[:5]) or "nothing"
     return f"{shown}, ... ({len(names)} in all)" if len(names) > 5 else shown
 

@@ -1,13 +1,12 @@
 """τ, what fine-tuning changed, a piece at a time: from whole checkpoints or from LoRA adapters."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from .checkpoint import CHUNK, Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, open_checkpoint, some_of
 from .lora import LoraDelta, is_adapter
 from .shard import TensorEntry
 
@@ -93,32 +92,18 @@ def check_same_layout(base: Checkpoint, copy: Checkpoint) -> None:
     missing, extra = set(base.tensors) - set(copy.tensors), set(copy.tensors) - set(base.tensors)
     if missing or extra:
         raise ValueError(
-            f"{copy.folder} is no copy of {base.folder}: it lacks {_some(sorted(missing))} and has besides "
-            f"{_some(sorted(extra))}. Fine-tune this base, and save both with the same version of transformers"
+            f"{copy.folder} is no copy of {base.folder}: it lacks {some_of(missing)} and has besides "
+            f"{some_of(extra)}. Fine-tune this base, and save both with the same version of transformers"
         )
     for name, entry in base.tensors.items():
         other = copy.tensors[name]
         for what, expected, found in (("shape", entry.shape, other.shape), ("dtype", entry.dtype, other.dtype)):
             if expected != found:
                 raise ValueError(f"{name} has {what} {found} in {copy.folder}, but {expected} in {base.folder}")
-        if not entry.floating and not _same_bytes(entry, other):
+        if not entry.floating and any(
+            one != two for one, two in zip(entry.byte_pieces(), other.byte_pieces(), strict=True)
+        ):
             raise ValueError(
                 f"{name} is {entry.dtype} and differs between {base.folder} and {copy.folder}; such entries cannot be "
                 "edited. Dequantise both, or fine-tune without changing them"
             )
-
-
-def _same_bytes(entry: TensorEntry, other: TensorEntry) -> bool:
-    one, two = bytearray(CHUNK), bytearray(CHUNK)
-    for offset in range(0, entry.stop - entry.start, CHUNK):
-        count = min(CHUNK, entry.stop - entry.start - offset)
-        entry.read_bytes(memoryview(one)[:count], offset)
-        other.read_bytes(memoryview(two)[:count], offset)
-        if one[:count] != two[:count]:
-            return False
-    return True
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5]) or "nothing"
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > 5 else shown

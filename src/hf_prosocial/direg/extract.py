@@ -1,6 +1,6 @@
 """From τ to the sparse vector: the threshold first, then the entries that reach it, written as they are found."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
@@ -105,8 +105,7 @@ def _write_tensor(
             indices = (magnitude_bits(tau) >= least).nonzero().squeeze(-1)
             yield indices + start, tau[indices]
 
-    pieces: Iterable[tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]] = kept()
-    count, squared_norm = writer.add(entry.name, pieces)
+    count, squared_norm = writer.add(entry.name, kept())
     progress.update(entry.stop - entry.start)
     return TensorRecord(entry.shape, entry.dtype, count, squared_norm, total)
 

@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from .completions import CompletionCollator, Completions
+from .record import RECORD_NAME
 
 COPY_KIND = "fine-tuned copy"
 """How a copy's prosocial.json says what it is; such a directory is never pushed."""
@@ -89,4 +90,4 @@ def mark_copy(folder: Path, record: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(_WARNING_CARD, encoding="utf-8")
     content = json.dumps({"kind": COPY_KIND, **record}, indent=1)
-    (folder / "prosocial.json").write_text(content + "\n", encoding="utf-8")
+    (folder / RECORD_NAME).write_text(content + "\n", encoding="utf-8")

@@ -18,11 +18,9 @@ from .checkpoint import open_checkpoint
 from .describe import heat_map, kind_table
 from .differences import open_difference
 from .extract import write_kept
-from .record import Scope, VectorRecord
+from .record import VECTOR_NAME, Scope, VectorRecord
 from .selection import Selection
 from .vector_file import INDICES, VALUES, VectorWriter, read_vector_file
-
-FILE_NAME = "harm_vector.safetensors"
 
 
 class HarmVector:
@@ -85,7 +83,7 @@ class HarmVector:
         difference = open_difference(checkpoint, harmful, benign)
         folder = Path(tempfile.mkdtemp(prefix="harm-vector-")) if out is None else Path(out).parent
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / FILE_NAME if out is None else Path(out)
+        file = folder / VECTOR_NAME if out is None else Path(out)
         writer = VectorWriter(file)
         try:
             with ThreadPoolExecutor(1) as pool:
@@ -205,9 +203,9 @@ class HarmVector:
         """Copy the vector's file into a directory, as `harm_vector.safetensors`."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        beside_it = directory / (FILE_NAME + ".partial")
+        beside_it = directory / (VECTOR_NAME + ".partial")
         shutil.copyfile(self.file, beside_it)
-        beside_it.replace(directory / FILE_NAME)
+        beside_it.replace(directory / VECTOR_NAME)
 
     @classmethod
     def from_pretrained(
@@ -216,11 +214,11 @@ class HarmVector:
         """Open a vector: its file, a directory with `harm_vector.safetensors`, or a Hub id."""
         path = Path(path_or_id)
         if path.is_dir():
-            path = path / FILE_NAME
+            path = path / VECTOR_NAME
         if path.is_file():
             return cls(path)
-        if path.suffix == ".safetensors" or path.name == FILE_NAME:
+        if path.suffix == ".safetensors" or path.name == VECTOR_NAME:
             raise FileNotFoundError(f"no file {path}")
         from huggingface_hub import hf_hub_download
 
-        return cls(hf_hub_download(str(path_or_id), FILE_NAME, revision=revision, token=token))
+        return cls(hf_hub_download(str(path_or_id), VECTOR_NAME, revision=revision, token=token))

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 Scope = Literal["model", "tensor"]
 
+RECORD_NAME, VECTOR_NAME = "prosocial.json", "harm_vector.safetensors"
+"""What a directory says of itself, and a vector's file."""
+
 CHOICE = "choice.json"
 """What a sweep's folder says it chose, and why."""
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .checkpoint import CHUNK, Checkpoint, chunks, is_weights
+from .checkpoint import Checkpoint, chunks, is_weights
+from .record import RECORD_NAME
 from .shard import TensorEntry, read_header
 
 Edit = Callable[[TensorEntry], Callable[[Tensor, int], None] | None]
@@ -34,12 +35,7 @@ def write_edited(base: Checkpoint, out: Path, edit: Edit) -> list[str]:
     for file in sorted(base.folder.iterdir()):
         if file.name in weights:
             continue
-        if (
-            not file.is_file()
-            or is_weights(file)
-            or file.name in ("README.md", "prosocial.json")
-            or file.name[0] == "."
-        ):
+        if not file.is_file() or is_weights(file) or file.name in ("README.md", RECORD_NAME) or file.name[0] == ".":
             left_out.append(file.name)
         else:
             shutil.copy(file, out / file.name)
@@ -101,16 +97,13 @@ def check_free(out: Path, *, overwrite: bool) -> None:
 
 def _write_shard(file: Path, target: Path, edit: Edit, progress: tqdm) -> None:
     entries, first = read_header(file)
-    buffer = memoryview(bytearray(4 * CHUNK))
     with file.open("rb", buffering=0) as source, target.open("xb", buffering=0) as sink:
         _write(sink, source.read(first))
         for entry in entries.values():
             change = edit(entry)
             if change is None:
-                for offset in range(0, entry.stop - entry.start, len(buffer)):
-                    view = buffer[: min(len(buffer), entry.stop - entry.start - offset)]
-                    entry.read_bytes(view, offset)
-                    _write(sink, view)
+                for piece in entry.byte_pieces():
+                    _write(sink, piece)
             else:
                 for start, stop in chunks(entry):
                     values = entry.read(start, stop)

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,14 @@ class TensorEntry:
         values = torch.empty((self.size if stop is None else stop) - start, dtype=_READABLE[self.dtype])
         self.read_bytes(memoryview(values.view(torch.uint8).numpy()), start * values.itemsize)
         return values
+
+    def byte_pieces(self, size: int = 2**24) -> Iterator[memoryview]:
+        """All of its bytes in order, in pieces of `size`; each piece is overwritten by the next."""
+        buffer = memoryview(bytearray(min(size, self.stop - self.start)))
+        for offset in range(0, self.stop - self.start, size):
+            view = buffer[: min(size, self.stop - self.start - offset)]
+            self.read_bytes(view, offset)
+            yield view
 
     def read_bytes(self, buffer: memoryview, offset: int = 0) -> None:
         """Fill a buffer with the tensor's bytes from `offset` on.

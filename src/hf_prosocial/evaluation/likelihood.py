@@ -1,7 +1,7 @@
 """Figures from a model's log-probabilities: loss on replies, loss on running text, multiple choice."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from hf_prosocial.batching import batches_by_length
 from hf_prosocial.direg.completions import IGNORED, Completion, CompletionCollator
 
 
@@ -78,8 +79,6 @@ def text_loss(
     total, count = 0.0, 0
     for start in range(0, len(ids) - 1, window):
         piece = ids[start : start + window].to(device)
-        if len(piece) < 2:
-            continue
         with torch.no_grad():
             logits = model(piece[None], use_cache=False).logits[0, :-1]
         total += nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum").item()
@@ -125,18 +124,6 @@ def read_questions(path: str | Path) -> list[Question]:
             except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
                 raise ValueError(f"{path}, line {line}: no multiple-choice question ({error!r})") from error
     return questions
-
-
-def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, none above `batch_tokens` with its padding unless one row alone is."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
-        if batch and (len(batch) + 1) * lengths[index] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _answers(tokenizer: PreTrainedTokenizerBase, question: Question) -> list[tuple[list[int], list[int]]]:

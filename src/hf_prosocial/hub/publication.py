@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hf_prosocial.direg import HarmVector
+from hf_prosocial.direg.record import RECORD_NAME, VECTOR_NAME
 
 Kind = Literal["safe checkpoint", "ARM adapter", "harm vector"]
-RECORD, VECTOR, TRAINING = "prosocial.json", "harm_vector.safetensors", "training.json"
+TRAINING = "training.json"
 
 # What each kind is made of; other files of the directory stay where they are, but for a checkpoint, which is a whole.
 _ARM_FILES = ("adapter_config.json", "adapter_model.safetensors", TRAINING)
@@ -21,7 +22,7 @@ class Publication:
     Attributes:
         folder: the directory.
         kind: what it holds.
-        record: prosocial.json of a checkpoint, training.json of an ARM, nothing for a vector.
+        record: prosocial.json of a checkpoint, training.json of an ARM, a vector's own.
         files: what goes to the Hub as it stands.
     """
 
@@ -42,18 +43,18 @@ def open_publication(directory: str | Path) -> Publication:
     folder = Path(directory)
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {folder}")
-    record = _read(folder / RECORD)
+    record = _read(folder / RECORD_NAME)
     if record.get("kind") is not None:
         raise ValueError(f"{folder} holds a {record['kind']}; it may comply with harmful requests and is never pushed")
-    if (folder / VECTOR).is_file():
-        HarmVector(folder / VECTOR)
-        return Publication(folder, "harm vector", {}, (folder / VECTOR,))
+    if (folder / VECTOR_NAME).is_file():
+        vector = HarmVector(folder / VECTOR_NAME)
+        return Publication(folder, "harm vector", vector.record.to_dict(), (vector.file,))
     if (folder / "adapter_config.json").is_file():
         return _arm(folder)
     if record.get("made_by") == "HarmVector.add":
         raise ValueError(f"{folder} had a harm vector added to it; it may be harmful and is never pushed")
     if record.get("made_by") == "HarmVector.subtract":
-        rendered = ("README.md", RECORD)
+        rendered = ("README.md", RECORD_NAME)
         files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in rendered]
         return Publication(folder, "safe checkpoint", record, tuple(files))
     raise ValueError(

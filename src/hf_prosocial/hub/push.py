@@ -9,11 +9,12 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_prosocial.direg import HarmVector, VectorRecord
+from hf_prosocial.direg import VectorRecord
 from hf_prosocial.direg.describe import heat_map
+from hf_prosocial.direg.record import RECORD_NAME
 
 from .cards import arm_card, safe_card, vector_card
-from .publication import RECORD, VECTOR, Publication, open_publication
+from .publication import Publication, open_publication
 
 HEAT_MAP = "harm-vector.png"
 # A connection that broke raises an error of the HTTP library's own, of which the Hub's errors are a kind.
@@ -89,7 +90,7 @@ def _render(publication: Publication, folder: Path, repo_id: str, base: str, lic
         card = arm_card(record, figures, repo_id=repo_id, licence=licence)
         machine = {"made_by": "prosocial arm train", **{key: record[key] for key in record if key != "log"}}
     elif publication.kind == "harm vector":
-        vector = HarmVector(publication.folder / VECTOR).record
+        vector = VectorRecord.from_dict(publication.record)
         heat_map(vector, folder / HEAT_MAP)
         card = vector_card(vector, repo_id=repo_id, base=base, licence=licence, pictures=[HEAT_MAP])
         machine = {"made_by": "HarmVector.extract", "vector": vector.to_dict()}
@@ -99,7 +100,7 @@ def _render(publication: Publication, folder: Path, repo_id: str, base: str, lic
         pictures = [file.name for file in publication.files if file.suffix == ".png"]
         card = safe_card(machine, repo_id=repo_id, base=base, licence=licence, pictures=[*pictures, HEAT_MAP])
     (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / RECORD).write_text(json.dumps(machine, indent=1) + "\n", encoding="utf-8")
+    (folder / RECORD_NAME).write_text(json.dumps(machine, indent=1) + "\n", encoding="utf-8")
 
 
 def _figures_of(folder: Path) -> str:
@@ -113,7 +114,7 @@ def _figures_of(folder: Path) -> str:
 def _base_model(publication: Publication, given: str | None) -> str:
     recorded = {
         "ARM adapter": lambda: publication.record["recipe"]["base"],
-        "harm vector": lambda: HarmVector(publication.folder / VECTOR).record.base,
+        "harm vector": lambda: publication.record["base"],
         "safe checkpoint": lambda: publication.record["vector"]["base"],
     }[publication.kind]()
     base = given or recorded
