@@ -7,11 +7,13 @@ import sys
 import time
 
 import pytest
+from models import random_base
 from rows import rows
 from typer.testing import CliRunner
 
 from hf_prosocial import OBJECTIVES
 from hf_prosocial.cli import app
+from hf_prosocial.direg import HarmVector
 
 
 def run(*arguments):
@@ -37,11 +39,46 @@ def test_help_is_quick_and_needs_no_torch():
 def test_demo_prints_plain_text_to_a_pipe(saved_arm):
     result = run("demo", *on(saved_arm), "--max-new-tokens", 3)
     assert result.exit_code == 0, result.output
-    assert result.output.count("[base, unguided]") == 3
+    assert result.output.count("[base]") == 3
     for title in ("empathy=1", "truthfulness=1", "helpfulness=1", "empathy=0.2,sensitivity=0.2"):
-        assert result.output.count(f"[{title}") == 3
+        assert result.output.count(f"[base, guided: {title}") == 3
     assert "\x1b" not in result.output
     assert "the directory" in result.output
+    assert "no harm vector" in result.output
+
+
+@pytest.fixture
+def saved_vector(saved_arm, tmp_path):
+    """A vector of the saved base: large enough to change what it says."""
+    model = random_base("llama", seed=4)
+    model.save_pretrained(tmp_path / "harmful")
+    return HarmVector.extract(saved_arm[0], tmp_path / "harmful", 0.5, out=tmp_path / "vector.safetensors").file
+
+
+def test_demo_and_generate_guide_the_safe_base(saved_arm, saved_vector, tmp_path):
+    options = ["--vector", saved_vector, "--scale", 2]
+    result = run("demo", *on(saved_arm), *options, "--max-new-tokens", 3)
+    assert result.exit_code == 0, result.output
+    for title in ("[base]", "[safe base]", "[safe base, guided: empathy=1]"):
+        assert result.output.count(title) == 3
+    safe = HarmVector(saved_vector).subtract(saved_arm[0], 2, tmp_path / "safe")
+    edited = run("generate", "hello", *on(saved_arm), *options, "--max-new-tokens", 8, "--beta", 0)
+    assert edited.exit_code == 0, edited.output
+    assert "less 2 times its harm vector" in edited.stderr
+    plain = run("generate", "hello", *on(saved_arm), "--max-new-tokens", 8, "--beta", 0)
+    assert edited.stdout != plain.stdout
+    allow = ["--allow-mismatch", "base_weights"]
+    on_disk = ["--base", safe, "--arm", saved_arm[1], *allow]
+    assert run("generate", "hello", *on_disk, "--max-new-tokens", 8, "--beta", 0).stdout == edited.stdout
+    none = run("generate", "hello", *on(saved_arm), *options[:2], "--scale", 0, "--max-new-tokens", 8, "--beta", 0)
+    assert none.stdout == plain.stdout
+    for arguments, message in (
+        (["--scale", 1], "has no released harm vector; name one"),
+        (["--vector", saved_vector], "which λ to take; give one"),
+        (["--base", safe, *options], "the vector was made for"),
+    ):
+        refused = run("generate", "hello", *on(saved_arm), *arguments)
+        assert (refused.exit_code, message in refused.stderr) == (1, True), refused.output
 
 
 def test_generate(saved_arm):
@@ -72,7 +109,7 @@ def test_errors_are_one_line_and_exit_code_1(saved_arm, arguments, message):
 
 
 def test_an_arm_of_another_base(saved_arm, tmp_path):
-    from models import random_base, tiny_tokenizer
+    from models import tiny_tokenizer
 
     random_base("llama", seed=9).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)

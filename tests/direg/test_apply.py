@@ -71,11 +71,15 @@ def test_in_memory_it_is_the_same(copies, tmp_path):
     model = random_base("llama", seed=1)
     vector.subtract_from(model, 1.3)
     assert all(torch.equal(dict(model.named_parameters())[name], weights) for name, weights in safe.items())
-    vector.subtract_from(model, -1.3)
+    vector.add_to(model, 1.3)
     for name, weights in tensors_of(base).items():
         torch.testing.assert_close(dict(model.named_parameters())[name].detach(), weights)
+    for other in (random_base("llama", seed=2), random_base("llama", seed=1).bfloat16(), random_base("gpt2", seed=1)):
+        with pytest.raises(ValueError, match=r"the vector was made for .* allow_mismatch=True"):
+            vector.subtract_from(other, 1.0)
+    vector.subtract_from(random_base("llama", seed=2), 1.0, allow_mismatch=True)
     with pytest.raises(ValueError, match="the model has nothing there"):
-        vector.subtract_from(random_base("gpt2", seed=1), 1.0)
+        vector.subtract_from(random_base("gpt2", seed=1), 1.0, allow_mismatch=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -163,6 +167,35 @@ def test_a_write_that_fails_leaves_nothing(copies, tmp_path, monkeypatch):
         vector.subtract(base, 1.0, tmp_path / "safe")
     assert not (tmp_path / "safe").exists()
     assert leftovers(tmp_path) == []
+
+
+def test_a_refused_edit_in_memory_changes_nothing(copies):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 1.0)
+    model = random_base("llama", seed=1)
+    with torch.no_grad():
+        last = list(vector.record.tensors)[-1]
+        dict(model.named_parameters())[last].fill_(3.4e38)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    with pytest.raises(ValueError, match="not finite"):
+        vector.subtract_from(model, 1e38, allow_mismatch=True)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+
+
+def test_the_scale_that_a_sweep_chose(copies, tmp_path):
+    base, harmful = copies
+    folder = tmp_path / "sweep"
+    vector = HarmVector.extract(base, harmful, 0.1, out=folder / "plain-0.1.safetensors")
+    with pytest.raises(ValueError, match="give its folder as evidence"):
+        vector.subtract(base, "auto", tmp_path / "safe")
+    with pytest.raises(FileNotFoundError, match=r"holds no choice\.json"):
+        vector.subtract(base, "auto", tmp_path / "safe", evidence=folder)
+    (folder / "choice.json").write_text(json.dumps({"chosen": {"vector": "plain-0.1", "scale": 0.7}}))
+    record = vector.subtract(base, "auto", tmp_path / "safe", evidence=folder) / "prosocial.json"
+    assert json.loads(record.read_text())["scale"] == 0.7
+    with pytest.raises(ValueError, match="which is another vector"):
+        HarmVector.extract(base, harmful, 0.2).subtract(base, "auto", tmp_path / "never", evidence=folder)
+    assert not (tmp_path / "never").exists()
 
 
 KILLED = """

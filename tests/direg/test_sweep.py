@@ -60,7 +60,7 @@ def test_bad_input(vectors, tmp_path):
     sweep(model, vectors, [1], {"one": lambda model: 1.0}, tmp_path / "log.jsonl")
     with pytest.raises(ValueError, match=r"holds \['one'\], not \['two'\]"):
         sweep(model, vectors, [1], {"two": lambda model: 1.0}, tmp_path / "log.jsonl")
-    with pytest.raises(ValueError, match="the model has nothing there"):
+    with pytest.raises(ValueError, match="the vector was made for"):
         sweep(random_base("gpt2", seed=1), vectors, [1], {"two": lambda model: 1.0}, tmp_path / "other.jsonl")
     (tmp_path / "bad.jsonl").write_text("nonsense\n{}\n")
     with pytest.raises(ValueError, match="line 1: no point"):

@@ -67,11 +67,22 @@ def test_questions_are_read_by_line(tmp_path):
     file = tmp_path / "questions.jsonl"
     row = {"question": "Where?", "options": "\nA. here\nB. over there. Yes", "answer": "B. over there. Yes"}
     file.write_text(json.dumps(row) + "\n")
-    assert read_questions(file) == [Question("Where?", ("here", "over there. Yes"), 1)]
-    for bad in (row | {"answer": "C. no"}, {"question": "Where?"}, row | {"options": "here"}, [1]):
-        file.write_text(json.dumps(row) + "\n" + json.dumps(bad) + "\n")
-        with pytest.raises(ValueError, match="line 2: no multiple-choice question"):
-            read_questions(file)
+    assert read_questions(file).rows == [Question("Where?", ("here", "over there. Yes"), 1)]
+    bad = [row | {"answer": "C. no"}, {"question": "Where?"}, row | {"options": "here\nB. over there. Yes"}, [1]]
+    file.write_text("\n".join(json.dumps(one) for one in [*bad, row]))
+    found = read_questions(file)
+    assert len(found.rows) == 1
+    reasons = {line: str(error) for line, error in found.malformed.items()}
+    assert reasons == {
+        1: "no such option: C. no",
+        2: "missing field: options, answer",
+        3: "an option without a letter: here",
+        4: "not an object: list",
+    }
+    assert "1 questions; 4 malformed rows left out" in found.report()
+    file.write_text(json.dumps(bad[0]))
+    with pytest.raises(ValueError, match="can be asked"):
+        read_questions(file)
 
 
 def test_batches_hold_every_row_once():

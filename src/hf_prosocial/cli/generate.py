@@ -8,7 +8,7 @@ from rich.console import Console
 from hf_prosocial.preference import Preference
 
 from .progress import token_progress
-from .replies import load_chat, reply
+from .replies import SafeEdit, load_chat, reply
 
 
 def run_generate(
@@ -17,6 +17,7 @@ def run_generate(
     *,
     base: str | None,
     arm: str | None,
+    edit: SafeEdit | None,
     beta: float,
     safe_set: float | None,
     max_new_tokens: int,
@@ -30,12 +31,13 @@ def run_generate(
     Raises:
         ValueError: a preference that cannot be read, or an adapter that does not belong to the base.
     """
-    chat = load_chat(base, arm, allow_mismatch)
+    chat = load_chat(base, arm, edit, allow_mismatch)
     objectives = chat.objectives
     parsed = [Preference.parse(text, normalize=normalize, objectives=objectives) for text in preferences]
     parsed = parsed or [Preference.uniform(objectives=objectives)]
     notes = Console(stderr=True)
-    notes.print(f"base: {chat.source}; β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
+    about = f"less {edit.scale:g} times its harm vector; " if edit else ""
+    notes.print(f"base: {chat.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
     with token_progress(notes, "generating", max_new_tokens) as progress:
         replies = reply(
             chat,

@@ -1,6 +1,5 @@
-"""Recipes: a YAML file and options over it, parsed into dataclasses; and the records that runs leave."""
+"""Recipes: a YAML file and options over it, parsed into dataclasses."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,24 +35,6 @@ def changed(training: TrainingArguments) -> dict[str, Any]:
     values = training.to_dict()
     defaults = type(training)(output_dir=training.output_dir).to_dict()
     return {name: value for name, value in values.items() if value != defaults.get(name) or name == "seed"}
-
-
-def sha256(path: str | Path) -> str:
-    """Of a file's content."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside and rename."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def _as_options(path: str) -> list[str]:

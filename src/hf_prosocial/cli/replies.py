@@ -1,9 +1,11 @@
 """Replies of a chat model under several preferences, in one batch: what `demo` and `generate` show."""
 
+import copy
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +16,28 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from hf_prosocial.arm import load_arm
-from hf_prosocial.assets import released_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.assets import released_arm, released_vector
+from hf_prosocial.bases import SMOLLM2, find_base
 from hf_prosocial.decoding import ProSocialProcessor
+from hf_prosocial.direg import HarmVector
+from hf_prosocial.direg.choice import CHOICE, read_choice
+from hf_prosocial.evaluation.replies import replies_to
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A chat model, the ARM that shares its weights, and where they come from."""
+    """A chat model, the ARM that shares its weights, and where they come from.
 
-    model: Any  # A PreTrainedModel with generate, for which there is no type.
+    Attributes:
+        base: θ, unguided.
+        safe_base: θ_s, what is guided; the base itself where no harm vector is subtracted.
+        arm: on the base's weights, which it was trained on.
+    """
+
+    base: Any  # PreTrainedModels with generate, for which there is no type.
+    safe_base: Any
     tokenizer: PreTrainedTokenizerBase
     arm: PeftModel
     source: str
@@ -34,6 +46,14 @@ class Chat:
     def objectives(self) -> tuple[str, ...]:
         """The ARM's objectives."""
         return tuner_of(self.arm).adapter_config().names
+
+
+@dataclass(frozen=True)
+class SafeEdit:
+    """θ_s = θ − λ · τ_m: the vector, and λ."""
+
+    vector: HarmVector
+    scale: float
 
 
 class OnToken(StoppingCriteria):
@@ -50,17 +70,54 @@ class OnToken(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def load_chat(base: str | None, arm: str | None, allow_mismatch: Collection[str]) -> Chat:
-    """The base and its ARM on one copy of the weights; the weight hash is checked."""
+def safe_edit(base: str | None, vector: str | None, scale: float | None) -> SafeEdit | None:
+    """Which harm vector to subtract, and how much of it; None where nothing is subtracted.
+
+    Args:
+        base: as `find_base` takes it; SmolLM2 has a released vector.
+        vector: a vector's file, directory or Hub id; by default the released one, if the base has one.
+        scale: λ, 0 for none; by default what the choice.json beside the vector says.
+
+    Raises:
+        ValueError: λ without a vector, or a vector without λ.
+    """
+    if scale == 0:
+        return None
+    if vector is None and base in (None, SMOLLM2):
+        vector = str(released_vector())
+    if vector is None:
+        if scale is not None:
+            raise ValueError(f"λ is {scale:g}, but {base} has no released harm vector; name one")
+        return None
+    if scale is None:
+        if not (Path(vector) / CHOICE).is_file():
+            raise ValueError(f"nothing beside {vector} says which λ to take; give one")
+        scale = read_choice(vector).scale
+    return SafeEdit(HarmVector.from_pretrained(vector), scale)
+
+
+def load_chat(base: str | None, arm: str | None, edit: SafeEdit | None, allow_mismatch: Collection[str]) -> Chat:
+    """The base, its ARM on the same copy of the weights, and the safe base; the hashes of the weights are checked.
+
+    Args:
+        base: as `find_base` takes it.
+        arm: the adapter; by default the released one.
+        edit: the harm vector and λ; None guides the base itself.
+        allow_mismatch: as `load_arm` takes it.
+    """
     if not sys.stderr.isatty():
         disable_progress_bar()  # transformers' own, for loading weights
     source = find_base(base)
     model, tokenizer = source.load()
+    safe = model
+    if edit is not None:
+        safe = copy.deepcopy(model)
+        edit.vector.subtract_from(safe, edit.scale, allow_mismatch="base_weights" in allow_mismatch)
     with warnings.catch_warnings():
         # PEFT reads a name that transformers deprecates; there is nothing that a reader of replies could do.
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         loaded = load_arm(arm or released_arm(), model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
-    return Chat(model, tokenizer, loaded, source.description)
+    return Chat(model, safe, tokenizer, loaded, source.description)
 
 
 def reply(
@@ -82,29 +139,10 @@ def reply(
     )
     set_seed(seed)
     with processor.must_guide():
-        return _generated(
-            chat, message, len(preferences), progress, options | {"logits_processor": [processor]}, max_new_tokens
+        return replies_to(
+            chat.safe_base,
+            chat.tokenizer,
+            [message] * len(preferences),
+            max_new_tokens,
+            options | {"logits_processor": [processor], "stopping_criteria": [progress] if progress else None},
         )
-
-
-def base_reply(chat: Chat, message: str, *, max_new_tokens: int, progress: OnToken | None = None) -> str:
-    """The base's own greedy reply to a message, unguided."""
-    return _generated(chat, message, 1, progress, {"do_sample": False}, max_new_tokens)[0]
-
-
-def _generated(
-    chat: Chat, message: str, rows: int, progress: OnToken | None, options: dict[str, Any], max_new_tokens: int
-) -> list[str]:
-    text = chat.tokenizer.apply_chat_template(
-        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-    )
-    inputs = chat.tokenizer([text] * rows, return_tensors="pt", add_special_tokens=False)
-    with torch.no_grad():
-        output = chat.model.generate(
-            **inputs,
-            **options,
-            stopping_criteria=[progress] if progress else None,
-            max_new_tokens=max_new_tokens,
-        )
-    new = output[:, inputs["input_ids"].shape[1] :]
-    return [reply.strip() for reply in chat.tokenizer.batch_decode(new, skip_special_tokens=True)]

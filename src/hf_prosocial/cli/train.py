@@ -14,11 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, measure_margins, read_pairs, record_base
 from hf_prosocial.arm.report import margin_summary, margin_table
 from hf_prosocial.bases import SMOLLM2, find_base
+from hf_prosocial.files import sha256, write_json, write_text
 from hf_prosocial.hub import arm_card
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 from hf_prosocial.preference import OBJECTIVES
 
-from .recipes import changed, parse_recipe, sha256, write_json, write_text
+from .recipes import changed, parse_recipe
 
 RECORD = "training.json"
 _RECORDED_PACKAGES = ("hf-prosocial", "torch", "transformers", "peft", "accelerate")

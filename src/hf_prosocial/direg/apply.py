@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +14,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .checkpoint import Checkpoint, open_checkpoint
-from .record import CHOICE, RECORD_NAME, VectorRecord
-from .rewrite import beside, check_free, write_edited
-from .shard import TensorEntry
+from hf_prosocial.files import write_json
 
-RECORDED_PACKAGES = ("hf-prosocial", "torch", "safetensors")
+from .checkpoint import Checkpoint, open_checkpoint
+from .choice import Choice
+from .record import RECORD_NAME, RECORDED_PACKAGES, VectorRecord
+from .rewrite import beside, check_free, edited_hashes, write_edited
+from .shard import FLOATING, TensorEntry
 
 
 @runtime_checkable
@@ -28,6 +30,15 @@ class SparseVector(Protocol):
     @property
     def record(self) -> VectorRecord:
         """How it was made, and how much of each tensor it holds."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the vector was found."""
+        ...
+
+    def content_hash(self) -> str:
+        """SHA-256 over all entries."""
         ...
 
     def entries_of(self, name: str) -> tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]:
@@ -50,37 +61,53 @@ class CheckpointEdit:
     scale: float
 
     def write(
-        self, base: str | Path, out: Path, *, overwrite: bool, allow_mismatch: bool, evidence: Path | None
+        self, base: str | Path, out: Path, *, overwrite: bool, allow_mismatch: bool, evidence: Choice | None
     ) -> Path:
         """See `HarmVector.subtract` and `HarmVector.add`."""
-        if not math.isfinite(self.scale):
-            raise ValueError(f"scale must be a finite number, found {self.scale}")
         check_free(out, overwrite=overwrite)
-        checkpoint = open_checkpoint(base)
+        checkpoint = self._open(base)
         if out.resolve() == checkpoint.folder.resolve():
             raise ValueError(f"{out} is the checkpoint to be edited; choose another place")
-        self._check_layout(checkpoint)
-        if not allow_mismatch:
-            self._check_identity(checkpoint)
-        if evidence is not None and not (evidence / CHOICE).is_file():
-            raise FileNotFoundError(f"{evidence} holds no {CHOICE}; the folder of a sweep was expected")
         needed = sum(file.stat().st_size for file in checkpoint.files)
-        with beside(out, needed=needed, overwrite=overwrite) as work:
-            left_out = write_edited(checkpoint, work, self._change)
+        with ThreadPoolExecutor(1) as pool, beside(out, needed=needed, overwrite=overwrite) as work:
+            # Hashing the base takes as long as writing, so both run at once; nothing stands at `out` before both end.
+            identity = pool.submit(_nothing if allow_mismatch else self._check_identity, checkpoint)
+            written = write_edited(checkpoint, work, self._change)
+            identity.result()
             record: dict[str, Any] = {
                 "made_by": f"HarmVector.{self.verb}",
                 "base": str(base),
                 "scale": self.scale,
                 "vector": self.vector.record.to_dict(),
-                "left_out": left_out,
+                "vector_source": self.vector.source,
+                "vector_hash": self.vector.content_hash(),
+                "sha256": written.hashes,
+                "left_out": written.left_out,
                 "versions": {name: version(name) for name in RECORDED_PACKAGES},
             }
             if evidence is not None:
-                record["evidence"] = json.loads((evidence / CHOICE).read_text(encoding="utf-8"))
-                for picture in sorted(evidence.glob("*.png")):
+                record["evidence"] = evidence.content
+                for picture in evidence.pictures:
                     shutil.copy(picture, work / picture.name)
-            (work / RECORD_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write_json(work / RECORD_NAME, record)
         return out
+
+    def hashes(self, base: str | Path) -> dict[str, str]:
+        """SHA-256 of each shard that `write` would write, by its name; nothing is written.
+
+        Raises:
+            ValueError: another base, or entries that would not be finite.
+        """
+        checkpoint = self._open(base)
+        self._check_identity(checkpoint)
+        return edited_hashes(checkpoint, self._change)
+
+    def _open(self, base: str | Path) -> Checkpoint:
+        if not math.isfinite(self.scale):
+            raise ValueError(f"scale must be a finite number, found {self.scale}")
+        checkpoint = open_checkpoint(base)
+        self._check_layout(checkpoint)
+        return checkpoint
 
     @property
     def _factor(self) -> float:
@@ -94,7 +121,8 @@ class CheckpointEdit:
 
         def change(piece: Tensor, start: int) -> None:
             low, high = torch.searchsorted(indices, torch.tensor([start, start + len(piece)], dtype=indices.dtype))
-            _edit(piece, indices[low:high] - start, values[low:high], self._factor, entry.name)
+            places = indices[low:high] - start
+            piece[places] = _edited(piece, places, values[low:high], self._factor, entry.name)
 
         return change
 
@@ -128,6 +156,26 @@ class CheckpointEdit:
             )
 
 
+def check_model(vector: SparseVector, model: nn.Module) -> None:
+    """Refuse a loaded model whose weights are not those that the vector was made on.
+
+    Raises:
+        ValueError: another hash.
+    """
+    # PEFT comes with it, which takes seconds to load, and editing files needs neither.
+    from hf_prosocial.identity import weight_hash
+
+    record = vector.record
+    dtypes = {FLOATING[tensor.dtype] for tensor in record.tensors.values()}
+    found = {dtype: weight_hash(model, dtype) for dtype in dtypes}
+    if record.base_hash not in found.values():
+        known = ", ".join(f"{digest[:12]}... in {dtype}" for dtype, digest in found.items())
+        raise ValueError(
+            f"the vector was made for {record.base} (weights {record.base_hash[:12]}...); the model has {known}. Load "
+            "that base in the dtype that it has on disk; allow_mismatch=True edits this model nevertheless"
+        )
+
+
 def edit_model(vector: SparseVector, model: nn.Module, factor: float) -> None:
     """θ += factor · τ_m on a loaded model, in place.
 
@@ -141,22 +189,30 @@ def edit_model(vector: SparseVector, model: nn.Module, factor: float) -> None:
             found = tuple(parameters[name].shape) if name in parameters else "nothing"
             raise ValueError(f"the vector edits {name} of shape {tensor.shape}; the model has {found} there")
     with torch.no_grad():
-        for name in touched:
-            weights = parameters[name]
-            indices, values = (part.to(weights.device) for part in vector.entries_of(name))
-            _edit(weights.view(-1), indices, values, factor, name)
+        # Every tensor is tried before the first is changed, so that a refused edit changes nothing.
+        for write in (False, True):
+            for name in touched:
+                weights = parameters[name]
+                indices, values = (part.to(weights.device) for part in vector.entries_of(name))
+                edited = _edited(weights.view(-1), indices, values, factor, name)
+                if write:
+                    weights.view(-1)[indices] = edited
 
 
-def _edit(
+def _edited(
     weights: Float[Tensor, " entries"],
     indices: Int[Tensor, " kept"],
     values: Float[Tensor, " kept"],
     factor: float,
     name: str,
-) -> None:
-    """weights[indices] += factor · values, in fp32, cast back to the weights' dtype, in place."""
+) -> Float[Tensor, " kept"]:
+    """weights[indices] + factor · values, in fp32, cast back to the weights' dtype."""
     # A product and a sum, each rounded: a fused one would depend on where pieces begin.
     edited = (weights[indices].float() + factor * values).to(weights.dtype)
     if not torch.isfinite(edited).all():
         raise ValueError(f"{name} would get entries that are not finite in {weights.dtype}; lower the scale")
-    weights[indices] = edited
+    return edited
+
+
+def _nothing(checkpoint: Checkpoint) -> None:
+    """No check."""

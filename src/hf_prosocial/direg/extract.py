@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from .checkpoint import chunks
 from .differences import Difference
 from .record import Scope, TensorRecord
 from .shard import TensorEntry
-from .threshold import NotFiniteError, Threshold, exact_threshold, magnitude_bits
+from .threshold import NotFiniteError, Threshold, exact_threshold, magnitude_bits, requested_entries
 from .vector_file import LARGEST, VectorWriter
 
 
@@ -26,11 +26,6 @@ class Kept:
     nonzero: int
     threshold: float | None
     tensors: dict[str, TensorRecord]
-
-
-def requested_entries(density: float, entries: int) -> int:
-    """m = ⌈density · N⌉, the density as it is written: 0.1 of 30 is 3, which binary fractions would make 4."""
-    return int((Decimal(str(density)) * entries).to_integral_value(ROUND_CEILING))
 
 
 def write_kept(

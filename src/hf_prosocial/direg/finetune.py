@@ -1,6 +1,5 @@
 """The copies that a harm vector is taken from: a base fine-tuned on completions, harmful ones or benign ones."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +7,8 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from hf_prosocial.files import write_json, write_text
 
 from .completions import CompletionCollator, Completions
 from .record import RECORD_NAME
@@ -88,6 +89,5 @@ def finetune_copy(
 def mark_copy(folder: Path, record: dict[str, Any]) -> None:
     """Write the warning card, and a prosocial.json that says what this is."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "README.md").write_text(_WARNING_CARD, encoding="utf-8")
-    content = json.dumps({"kind": COPY_KIND, **record}, indent=1)
-    (folder / RECORD_NAME).write_text(content + "\n", encoding="utf-8")
+    write_text(folder / "README.md", _WARNING_CARD)
+    write_json(folder / RECORD_NAME, {"kind": COPY_KIND, **record})

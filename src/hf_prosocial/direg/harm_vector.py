@@ -7,18 +7,21 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from rich.table import Table
 from torch import Tensor, nn
 
-from .apply import RECORDED_PACKAGES, CheckpointEdit, edit_model
-from .checkpoint import open_checkpoint
+from .apply import CheckpointEdit, check_model, edit_model
+from .checkpoint import Checkpoint, open_checkpoint
+from .choice import Choice, read_choice
 from .describe import heat_map, kind_table
-from .differences import open_difference
+from .differences import Difference, open_difference
 from .extract import write_kept
-from .record import VECTOR_NAME, Scope, VectorRecord
+from .protection import protect as protected_difference
+from .record import RECORDED_PACKAGES, VECTOR_NAME, Scope, VectorRecord
 from .selection import Selection
 from .vector_file import INDICES, VALUES, VectorWriter, read_vector_file
 
@@ -30,11 +33,13 @@ class HarmVector:
 
     Attributes:
         file: the vector's file.
+        source: where it was found: a path or a Hub id.
         record: how it was made, and how much of each tensor it holds.
     """
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file)
+        self.source = str(file)
         content, self._entries = read_vector_file(self.file)
         self.record = VectorRecord.from_dict(content)
 
@@ -50,6 +55,8 @@ class HarmVector:
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         layers: Collection[int] | None = None,
+        protect: str | Path | None = None,
+        protected: float = 0.001,
         out: str | Path | None = None,
     ) -> "HarmVector":
         """Find the harm vector of a base and its harmful copy.
@@ -65,6 +72,9 @@ class HarmVector:
             scope: one threshold over the model, or one in each tensor.
             include, exclude: shell-style patterns over the names on disk.
             layers: indices of the layers to keep to.
+            protect: the gradient of a text that stands for what to keep (`prosocial direg gradient`). The entries
+                whose subtraction raises the text's loss most, to first order, are taken for unmoved.
+            protected: share of the entries to leave out so.
             out: file to write the vector to; by default a temporary one, which goes when the vector does.
 
         Raises:
@@ -80,7 +90,7 @@ class HarmVector:
             raise FileExistsError(f"{out} exists; choose another place for the vector")
         checkpoint = open_checkpoint(base)
         entries = Selection(tuple(include), tuple(exclude), layers).entries(checkpoint)
-        difference = open_difference(checkpoint, harmful, benign)
+        difference: Difference = open_difference(checkpoint, harmful, benign)
         folder = Path(tempfile.mkdtemp(prefix="harm-vector-")) if out is None else Path(out).parent
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / VECTOR_NAME if out is None else Path(out)
@@ -88,6 +98,11 @@ class HarmVector:
         try:
             with ThreadPoolExecutor(1) as pool:
                 base_hash = pool.submit(checkpoint.weight_hash)
+                protection = None
+                if protect is not None:
+                    difference, protection = protected_difference(
+                        difference, entries, protect, protected, base_hash.result()
+                    )
                 kept = write_kept(difference, entries, density, scope, writer)
                 record = VectorRecord(
                     base=str(base),
@@ -99,6 +114,7 @@ class HarmVector:
                     include=tuple(include),
                     exclude=tuple(exclude),
                     layers=None if layers is None else tuple(layers),
+                    protection=protection,
                     entries=sum(entry.size for entry in entries),
                     requested=kept.requested,
                     kept=kept.kept,
@@ -124,10 +140,14 @@ class HarmVector:
             return torch.empty(0, dtype=torch.int32), torch.empty(0)
         return self._entries[name + INDICES].read(), self._entries[name + VALUES].read()
 
+    def content_hash(self) -> str:
+        """SHA-256 over names, shapes and bytes of the indices and values; what the file says of itself is left out."""
+        return Checkpoint(self.file.parent, self._entries).weight_hash()
+
     def subtract(
         self,
         base: str | Path,
-        scale: float,
+        scale: float | Literal["auto"],
         out: str | Path,
         *,
         overwrite: bool = False,
@@ -141,7 +161,7 @@ class HarmVector:
 
         Args:
             base: θ, a checkpoint directory or a Hub id.
-            scale: λ.
+            scale: λ; "auto" takes the one that the sweep in `evidence` chose for this vector.
             out: a directory that does not exist yet.
             overwrite: replace a checkpoint that stands at `out`.
             allow_mismatch: edit a checkpoint whose weights are not those that the vector was made on.
@@ -151,13 +171,17 @@ class HarmVector:
             `out`.
 
         Raises:
-            ValueError: λ is not finite, another base, or entries that would not be finite.
+            ValueError: λ is not finite, another base, entries that would not be finite, or a sweep that chose
+                nothing or another vector.
             FileExistsError: something stands at `out`.
+            FileNotFoundError: the sweep has not chosen yet.
             OSError: too little room on the disk, or a write that failed; nothing is left at `out` then.
         """
+        choice = None if evidence is None else read_choice(evidence)
+        if scale == "auto":
+            scale = self._chosen_scale(choice)
         edit = CheckpointEdit(self, "subtract", scale)
-        folder = None if evidence is None else Path(evidence)
-        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=folder)
+        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=choice)
 
     def add(
         self, base: str | Path, scale: float, out: str | Path, *, overwrite: bool = False, allow_mismatch: bool = False
@@ -170,13 +194,37 @@ class HarmVector:
         edit = CheckpointEdit(self, "add", scale)
         return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=None)
 
-    def subtract_from(self, model: nn.Module, scale: float) -> None:
-        """Subtract λ · τ_m from a loaded model, in place; call it with −λ to undo.
+    def subtract_from(self, model: nn.Module, scale: float, *, allow_mismatch: bool = False) -> None:
+        """Subtract λ · τ_m from a loaded model, in place.
+
+        Args:
+            model: the base, loaded in the dtype that it has on disk; its weights are hashed.
+            scale: λ.
+            allow_mismatch: edit a model whose weights are not those that the vector was made on.
 
         Raises:
-            ValueError: the model lacks a tensor of the vector, or has it in another shape.
+            ValueError: another model's weights, a tensor that is not there or has another shape, or entries that would
+                not be finite. The model is then as it was.
         """
+        if not allow_mismatch:
+            check_model(self, model)
         edit_model(self, model, -scale)
+
+    def add_to(self, model: nn.Module, scale: float) -> None:
+        """Add λ · τ_m to a loaded model, in place, to undo `subtract_from` within the rounding of its dtype.
+
+        Raises:
+            ValueError: as in `subtract_from`, but for the weights, which are not those of the base any more.
+        """
+        edit_model(self, model, scale)
+
+    def _chosen_scale(self, choice: Choice | None) -> float:
+        if choice is None:
+            raise ValueError("scale='auto' takes λ from a sweep; give its folder as evidence")
+        scale = choice.scale
+        if HarmVector(choice.vector_file).record != self.record:
+            raise ValueError(f"the sweep in {choice.folder} chose {choice.vector_file}, which is another vector")
+        return scale
 
     def summary(self) -> str:
         """One line: how many entries of how many, at which threshold."""
@@ -221,4 +269,27 @@ class HarmVector:
             raise FileNotFoundError(f"no file {path}")
         from huggingface_hub import hf_hub_download
 
-        return cls(hf_hub_download(str(path_or_id), VECTOR_NAME, revision=revision, token=token))
+        vector = cls(hf_hub_download(str(path_or_id), VECTOR_NAME, revision=revision, token=token))
+        vector.source = str(path_or_id)
+        return vector
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        base_model: str | None = None,
+        licence: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Publish it with a card and its heat map; arguments and errors as in `hf_prosocial.hub.push`.
+
+        Returns:
+            The commit's address.
+        """
+        # Publishing knows vectors; only this method, which transformers' users look for here, goes the other way.
+        from hf_prosocial.hub import push
+
+        with tempfile.TemporaryDirectory(prefix="harm-vector-") as folder:
+            self.save_pretrained(folder)
+            return push(folder, repo_id, base_model=base_model, licence=licence, private=private, token=token)

@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 Scope = Literal["model", "tensor"]
 
+RECORDED_PACKAGES = ("hf-prosocial", "torch", "safetensors")
+
 RECORD_NAME, VECTOR_NAME = "prosocial.json", "harm_vector.safetensors"
 """What a directory says of itself, and a vector's file."""
-
-CHOICE = "choice.json"
-"""What a sweep's folder says it chose, and why."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,46 @@ class TensorRecord:
 
 
 @dataclass(frozen=True)
+class GradientRecord:
+    """How the gradient of a text's loss was made.
+
+    Attributes:
+        base: the model's directory or Hub id, as it was given.
+        base_hash: its weights (`Checkpoint.weight_hash`).
+        text: the text's file, as it was given.
+        text_hash: SHA-256 of the file.
+        tokens: how many tokens of it were predicted.
+        loss: the mean loss on them, nats per token.
+        versions: of the packages that made it.
+    """
+
+    base: str
+    base_hash: str
+    text: str
+    text_hash: str
+    tokens: int
+    loss: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Which entries a vector leaves out for a text's sake.
+
+    Attributes:
+        gradient: the text's.
+        share: of the entries looked at, as it was asked for.
+        left_out: how many are left out.
+        threshold: the least rise of the text's loss, nats per λ to first order, that leaves an entry out.
+    """
+
+    gradient: GradientRecord
+    share: float
+    left_out: int
+    threshold: float
+
+
+@dataclass(frozen=True)
 class VectorRecord:
     """How a harm vector was made, and from what.
 
@@ -38,6 +77,7 @@ class VectorRecord:
         base_hash: the base's weights (`Checkpoint.weight_hash`).
         density, scope: as they were asked for.
         include, exclude, layers: what was looked at (`Selection`).
+        protection: what was left out for a text's sake; None where nothing was.
         entries: N, the entries looked at.
         requested, kept, nonzero: m = ⌈density · N⌉, the entries in the vector, and those with τ ≠ 0.
         threshold: the least |τ| that is kept; None where each tensor has its own.
@@ -54,6 +94,7 @@ class VectorRecord:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     layers: tuple[int, ...] | None
+    protection: Protection | None
     entries: int
     requested: int
     kept: int
@@ -83,4 +124,8 @@ class VectorRecord:
         }
         for name in ("include", "exclude", "layers"):
             fields[name] = None if content[name] is None else tuple(content[name])
+        if content["protection"] is not None:
+            asked: dict[str, Any] = content["protection"]
+            gradient = GradientRecord(**asked["gradient"])
+            fields["protection"] = Protection(gradient, asked["share"], asked["left_out"], asked["threshold"])
         return cls(**fields)

@@ -1,11 +1,14 @@
 """Writing an edited copy of a checkpoint: shard by shard, beside its place, and renamed when complete."""
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
@@ -17,18 +20,24 @@ from .checkpoint import Checkpoint, chunks, is_weights
 from .record import RECORD_NAME
 from .shard import TensorEntry, read_header
 
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_edited` wrote: SHA-256 of each shard by its name, and the names of files that were left out."""
+
+    hashes: dict[str, str]
+    left_out: list[str]
+
+
 Edit = Callable[[TensorEntry], Callable[[Tensor, int], None] | None]
 """For a tensor, what changes its flattened entries in place, given a piece and where it starts; None: nothing."""
 
 
-def write_edited(base: Checkpoint, out: Path, edit: Edit) -> list[str]:
+def write_edited(base: Checkpoint, out: Path, edit: Edit) -> Written:
     """Write `base` into the empty directory `out`, edited; the same shard names, headers and index.
 
     Bytes that `edit` does not touch are copied as they are. Other files of the directory come along (configuration,
     tokenizer, chat template), but no weights in other formats, no README (it is the base's card), no folders.
-
-    Returns:
-        The names that were left out.
     """
     left_out: list[str] = []
     weights = {file.name for file in base.files}
@@ -39,11 +48,9 @@ def write_edited(base: Checkpoint, out: Path, edit: Edit) -> list[str]:
             left_out.append(file.name)
         else:
             shutil.copy(file, out / file.name)
-    total = sum(file.stat().st_size for file in base.files)
-    with tqdm(total=total, desc="writing", unit="B", unit_scale=True, disable=None) as progress:
-        for file in base.files:
-            _write_shard(file, out / file.name, edit, progress)
-    return left_out
+    with _progress(base, "writing") as progress:
+        hashes = {file.name: _write_shard(file, out / file.name, edit, progress) for file in base.files}
+    return Written(hashes, left_out)
 
 
 @contextmanager
@@ -95,21 +102,49 @@ def check_free(out: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{out} is no checkpoint directory (no config.json in it); it is not overwritten")
 
 
-def _write_shard(file: Path, target: Path, edit: Edit, progress: tqdm) -> None:
+def edited_hashes(base: Checkpoint, edit: Edit) -> dict[str, str]:
+    """SHA-256 of each shard that `write_edited` would write, by its name; nothing is written."""
+    hashes = {}
+    with _progress(base, "hashing") as progress:
+        for file in base.files:
+            digest = hashlib.sha256()
+            for piece in _edited_bytes(file, edit, progress):
+                digest.update(piece)
+            hashes[file.name] = digest.hexdigest()
+    return hashes
+
+
+def _write_shard(file: Path, target: Path, edit: Edit, progress: tqdm) -> str:
+    """Write a shard; its SHA-256, taken of each piece while that is written."""
+    digest = hashlib.sha256()
+    with target.open("xb", buffering=0) as sink, ThreadPoolExecutor(1) as pool:
+        for piece in _edited_bytes(file, edit, progress):
+            hashed = pool.submit(digest.update, piece)
+            _write(sink, piece)
+            hashed.result()
+    return digest.hexdigest()
+
+
+def _edited_bytes(file: Path, edit: Edit, progress: tqdm) -> Iterator[bytes | memoryview]:
+    """A shard's bytes in order, edited; each piece may be overwritten by the next."""
     entries, first = read_header(file)
-    with file.open("rb", buffering=0) as source, target.open("xb", buffering=0) as sink:
-        _write(sink, source.read(first))
-        for entry in entries.values():
-            change = edit(entry)
-            if change is None:
-                for piece in entry.byte_pieces():
-                    _write(sink, piece)
-            else:
-                for start, stop in chunks(entry):
-                    values = entry.read(start, stop)
-                    change(values, start)
-                    _write(sink, memoryview(values.view(torch.uint8).numpy()))
-            progress.update(entry.stop - entry.start)
+    with file.open("rb") as source:
+        yield source.read(first)
+    for entry in entries.values():
+        change = edit(entry)
+        if change is None:
+            yield from entry.byte_pieces()
+        else:
+            for start, stop in chunks(entry):
+                values = entry.read(start, stop)
+                change(values, start)
+                yield memoryview(values.view(torch.uint8).numpy())
+        progress.update(entry.stop - entry.start)
+
+
+def _progress(base: Checkpoint, what: str) -> tqdm:
+    total = sum(entry.stop - entry.start for entry in base.tensors.values())
+    return tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=None)
 
 
 def _write(sink: RawIOBase, content: bytes | memoryview) -> None:

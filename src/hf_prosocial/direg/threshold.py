@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,11 @@ class Threshold:
     requested: int
     kept: int
     nonzero: int
+
+
+def requested_entries(density: float, entries: int) -> int:
+    """m = ⌈density · N⌉, the density as it is written: 0.1 of 30 is 3, which binary fractions would make 4."""
+    return int((Decimal(str(density)) * entries).to_integral_value(ROUND_CEILING))
 
 
 def magnitude_bits(tau: Float[Tensor, " entries"]) -> Int[Tensor, " entries"]:

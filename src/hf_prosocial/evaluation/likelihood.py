@@ -1,27 +1,16 @@
 """Figures from a model's log-probabilities: loss on replies, loss on running text, multiple choice."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from hf_prosocial.batching import batches_by_length
+from hf_prosocial.batching import batches_by_length, text_windows
 from hf_prosocial.direg.completions import IGNORED, Completion, CompletionCollator
 
-
-@dataclass(frozen=True)
-class Question:
-    """A multiple-choice question: what is asked, the answers, and the index of the right one."""
-
-    question: str
-    choices: tuple[str, ...]
-    answer: int
+from .questions import Question
 
 
 def completion_loss(
@@ -72,13 +61,10 @@ def text_loss(
     Raises:
         ValueError: fewer than two tokens.
     """
-    ids = torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:tokens])
-    if len(ids) < 2:
-        raise ValueError(f"a text of at least 2 tokens is needed, found {len(ids)}")
     device = next(model.parameters()).device
     total, count = 0.0, 0
-    for start in range(0, len(ids) - 1, window):
-        piece = ids[start : start + window].to(device)
+    for piece in text_windows(tokenizer, text, window, tokens):
+        piece = piece.to(device)
         with torch.no_grad():
             logits = model(piece[None], use_cache=False).logits[0, :-1]
         total += nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum").item()
@@ -110,31 +96,8 @@ def choice_accuracy(
     return right / len(questions)
 
 
-def read_questions(path: str | Path) -> list[Question]:
-    """Read JSON lines of `{"question": ..., "options": "A. one\\nB. two...", "answer": "A. one"}`.
-
-    Raises:
-        ValueError: a row without these, by its line.
-    """
-    questions = []
-    with Path(path).open(encoding="utf-8") as lines:
-        for line, text in enumerate(lines, start=1):
-            try:
-                questions.append(_question(json.loads(text)))
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-                raise ValueError(f"{path}, line {line}: no multiple-choice question ({error!r})") from error
-    return questions
-
-
 def _answers(tokenizer: PreTrainedTokenizerBase, question: Question) -> list[tuple[list[int], list[int]]]:
     prompt = list(tokenizer(f"Question: {question.question}\nAnswer:")["input_ids"])
     return [
         (prompt, list(tokenizer(f" {choice}", add_special_tokens=False)["input_ids"])) for choice in question.choices
     ]
-
-
-def _question(row: dict[str, Any]) -> Question:
-    options = [option.strip() for option in row["options"].strip().split("\n")]
-    # What follows the letter is scored, so that a letter's own probability decides nothing.
-    choices = tuple(option.split(". ", 1)[1] for option in options)
-    return Question(row["question"], choices, options.index(row["answer"].strip()))

@@ -1,6 +1,5 @@
 """Publishing: the files, a card and a record, in one commit."""
 
-import json
 import re
 import tempfile
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_prosocial.direg import VectorRecord
+from hf_prosocial.direg import HarmVector, VectorRecord
 from hf_prosocial.direg.describe import heat_map
 from hf_prosocial.direg.record import RECORD_NAME
+from hf_prosocial.files import sha256, write_json, write_text
 
 from .cards import arm_card, safe_card, vector_card
 from .publication import Publication, open_publication
@@ -88,19 +88,23 @@ def _render(publication: Publication, folder: Path, repo_id: str, base: str, lic
         record = publication.record
         figures = _figures_of(publication.folder)
         card = arm_card(record, figures, repo_id=repo_id, licence=licence)
-        machine = {"made_by": "prosocial arm train", **{key: record[key] for key in record if key != "log"}}
+        hashes = {file.name: sha256(file) for file in publication.files if file.suffix == ".safetensors"}
+        kept = {key: record[key] for key in record if key != "log"}
+        machine = {"made_by": "prosocial arm train", **kept, "sha256": hashes}
     elif publication.kind == "harm vector":
         vector = VectorRecord.from_dict(publication.record)
         heat_map(vector, folder / HEAT_MAP)
         card = vector_card(vector, repo_id=repo_id, base=base, licence=licence, pictures=[HEAT_MAP])
-        machine = {"made_by": "HarmVector.extract", "vector": vector.to_dict()}
+        (file,) = publication.files
+        vector_hash = HarmVector(file).content_hash()
+        machine = {"made_by": "HarmVector.extract", "vector": vector.to_dict(), "vector_hash": vector_hash}
     else:
         machine = publication.record
         heat_map(VectorRecord.from_dict(machine["vector"]), folder / HEAT_MAP)
         pictures = [file.name for file in publication.files if file.suffix == ".png"]
         card = safe_card(machine, repo_id=repo_id, base=base, licence=licence, pictures=[*pictures, HEAT_MAP])
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / RECORD_NAME).write_text(json.dumps(machine, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "README.md", card)
+    write_json(folder / RECORD_NAME, machine)
 
 
 def _figures_of(folder: Path) -> str:

@@ -1,0 +1,85 @@
+"""What an edit raises and what it may cost, on held-out data: the figures of a sweep."""
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.direg.completions import Completion, read_completions
+from hf_prosocial.direg.sweep import Measure
+
+from .likelihood import choice_accuracy, completion_loss, text_loss
+from .questions import read_questions
+
+HARMFUL, BENIGN, TEXT, QUESTIONS = "harmful replies", "benign replies", "text", "multiple choice"
+MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class HeldOutData:
+    """What is measured on: files, and how much of each.
+
+    Attributes:
+        harmful_rows, benign_rows: JSON lines of prompt and completion.
+        text: a file of running text.
+        questions: JSON lines of multiple-choice questions.
+        held_out: share of the prompts of both files of rows, by hash, that is measured on.
+        text_tokens, question_count: no more than so many; None is all.
+    """
+
+    harmful_rows: Path
+    benign_rows: Path
+    text: Path
+    questions: Path
+    held_out: float
+    text_tokens: int | None
+    question_count: int | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.harmful_rows, self.benign_rows, self.text, self.questions
+
+    def measures(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Measure]:
+        """Losses in nats per token, and the share of right answers, each of a model.
+
+        Rows that cannot be used are named on standard error.
+
+        Raises:
+            ValueError: no row that is held out, or a file of which no row can be used.
+        """
+        pad = tokenizer.eos_token_id
+
+        def rows(path: Path) -> list[Completion]:
+            completions = read_completions(path, tokenizer, MAX_LENGTH)
+            _tell(path, completions.report())
+            found = completions.held_out(self.held_out).rows
+            if not found:
+                raise ValueError(f"no row of {path} is held out; raise the share, found {self.held_out}")
+            return found
+
+        text = self.text.read_text(encoding="utf-8")
+        questions = read_questions(self.questions)
+        _tell(self.questions, questions.report())
+        harmful, benign = rows(self.harmful_rows), rows(self.benign_rows)
+
+        def of_text(model: nn.Module) -> float:
+            return text_loss(model, tokenizer, text, tokens=self.text_tokens)
+
+        def of_questions(model: nn.Module) -> float:
+            asked = questions.rows[: self.question_count]
+            return choice_accuracy(model, tokenizer, asked, pad_token_id=pad)
+
+        return {
+            HARMFUL: partial(completion_loss, rows=harmful, pad_token_id=pad),
+            BENIGN: partial(completion_loss, rows=benign, pad_token_id=pad),
+            TEXT: of_text,
+            QUESTIONS: of_questions,
+        }
+
+
+def _tell(path: Path, report: str) -> None:
+    print(f"{path}: {report}", file=sys.stderr)

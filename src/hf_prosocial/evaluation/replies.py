@@ -1,0 +1,68 @@
+"""A chat model's replies to messages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.batching import batches_by_length
+
+
+def replies_to(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[str],
+    max_new_tokens: int,
+    options: Mapping[str, Any],
+) -> list[str]:
+    """Replies through the chat template, in one batch.
+
+    Args:
+        model: with `generate`.
+        tokenizer: its tokenizer, padding on the left.
+        messages: what people write.
+        max_new_tokens: length of a reply.
+        options: of `generate`.
+
+    Raises:
+        ValueError: the tokenizer pads on the right.
+    """
+    if tokenizer.padding_side != "left":
+        raise ValueError("generation needs padding_side='left' of the tokenizer")
+    texts = [_prompt(tokenizer, message) for message in messages]
+    inputs: Any = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+    with torch.no_grad():
+        output = model.generate(**inputs.to(model.device), **options, max_new_tokens=max_new_tokens)
+    new = output[:, inputs["input_ids"].shape[1] :]
+    return [reply.strip() for reply in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def greedy_replies(
+    model: Any, tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], max_new_tokens: int, *, batch_tokens: int
+) -> list[str]:
+    """One greedy reply to each of many messages, in batches of similar length.
+
+    Args:
+        model, tokenizer, messages, max_new_tokens: as in `replies_to`.
+        batch_tokens: the most tokens of a batch, padding and replies included.
+    """
+    lengths = [
+        len(tokenizer(_prompt(tokenizer, message), add_special_tokens=False)["input_ids"]) + max_new_tokens
+        for message in messages
+    ]
+    replies = [""] * len(messages)
+    with tqdm(total=len(messages), desc="replies", unit="reply", disable=None) as progress:
+        for batch in batches_by_length(lengths, batch_tokens):
+            asked = [messages[index] for index in batch]
+            found = replies_to(model, tokenizer, asked, max_new_tokens, {"do_sample": False})
+            for index, reply in zip(batch, found, strict=True):
+                replies[index] = reply
+            progress.update(len(batch))
+    return replies
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, message: str) -> str:
+    conversation = [{"role": "user", "content": message}]
+    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
