@@ -5,5 +5,4 @@ from benchmarks.goals import report
 
 
 def run() -> bool:
-    mergekit = direg_cost.mergekit_command()
-    return report("direg", direg_cost.goals(mergekit) + direg_effect.goals())
+    return report("direg", direg_cost.goals() + direg_effect.goals())

@@ -10,6 +10,7 @@ from hf_prosocial.bases import find_base
 from hf_prosocial.direg import HarmVector, VectorRecord, open_checkpoint
 from hf_prosocial.direg.apply import CheckpointEdit
 from hf_prosocial.direg.record import VECTOR_NAME
+from hf_prosocial.direg.vector_file import VectorFile, find_vector
 from hf_prosocial.files import sha256
 from hf_prosocial.identity import weight_hashes
 
@@ -84,7 +85,9 @@ class Reproduction:
         """
         record = self.record()
         if record["made_by"] == "HarmVector.subtract":
-            written = self._vector(record).subtract(self.base or record["base"], record["scale"], out)
+            edit = CheckpointEdit(self._vector(record), "subtract", record["scale"])
+            base = self.base or record["base"]
+            written = edit.write(base, out, overwrite=False, allow_mismatch=False, evidence=None)
             return _files(record["sha256"], written, "made again")
         if record["made_by"] == "HarmVector.extract":
             asked = VectorRecord.from_dict(record["vector"])
@@ -102,8 +105,8 @@ class Reproduction:
             return [Comparison("made again: the vector's entries", record["vector_hash"], vector.content_hash())]
         raise ValueError(f"{self.file} is of a training; run it again: {' '.join(record['command'])}")
 
-    def _vector(self, record: Mapping[str, Any]) -> HarmVector:
-        return HarmVector.from_pretrained(self.vector or record["vector_source"])
+    def _vector(self, record: Mapping[str, Any]) -> VectorFile:
+        return find_vector(self.vector or record["vector_source"])
 
     def _safe_checkpoint(self, record: Mapping[str, Any]) -> list[Comparison]:
         comparisons = _files(record["sha256"], self.file.parent, "beside the record")
@@ -122,7 +125,7 @@ class Reproduction:
 
     def _harm_vector(self, record: Mapping[str, Any]) -> list[Comparison]:
         file = self.file.parent / VECTOR_NAME
-        beside = HarmVector(file).content_hash() if file.is_file() else None
+        beside = VectorFile(file).content_hash() if file.is_file() else None
         base = open_checkpoint(self.base or record["vector"]["base"]).weight_hash()
         return [
             Comparison("beside the record: the vector's entries", record["vector_hash"], beside),

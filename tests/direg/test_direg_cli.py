@@ -11,6 +11,7 @@ from test_finetune import completion_rows
 from typer.testing import CliRunner
 
 from hf_prosocial.cli import app
+from hf_prosocial.direg import HarmVector
 
 
 def run(*arguments):
@@ -45,6 +46,19 @@ def test_extract_show_subtract_add(copies, tmp_path):
     assert (wrong.exit_code, "--scope is model or tensor" in wrong.stderr) == (1, True)
 
 
+def test_subtract_needs_no_torch(copies, tmp_path):
+    base, harmful = copies
+    file = tmp_path / "vector.safetensors"
+    HarmVector.extract(base, harmful, 0.2, out=file)
+    code = "import sys\nfrom hf_prosocial.cli import app\ntry:\n    app()\nexcept SystemExit as done:\n"
+    code += (
+        "    assert done.code == 0\nassert not {'torch', 'transformers', 'peft'} & set(sys.modules), 'heavy imports'"
+    )
+    command = [sys.executable, "-c", code, "direg", "subtract", file, base, tmp_path / "safe", "--scale", "1"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_finetune(copies, tmp_path):
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in completion_rows()))
@@ -63,18 +77,51 @@ def test_finetune(copies, tmp_path):
     assert result.exit_code == 0, result.output
 
 
-def test_sweep_and_its_choice(copies, tmp_path, tokenizer):
-    base, harmful = copies
+def write_sweep_data(tmp_path):
+    """Rows, text and questions, and the options that name them."""
     rows = [row | {"prompt": f"{row['prompt'][0]['content']} {index}"} for index, row in enumerate(completion_rows())]
     rows = [row | {"completion": row["completion"][0]["content"]} for row in rows]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "text.txt").write_text("i am sad you can ask me take your time " * 5)
     question = {"question": "what is it", "options": "A. no idea\nB. thank you", "answer": "B. thank you"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    files = {
+        "harmful-rows": "rows.jsonl",
+        "benign-rows": "rows.jsonl",
+        "text": "text.txt",
+        "questions": "questions.jsonl",
+    }
+    return [part for name, file in files.items() for part in (f"--{name}", tmp_path / file)] + ["--held-out", 0.5]
+
+
+def test_sweep_of_every_kind(tmp_path, tokenizer):
+    base, harmful, benign = save_copies(tmp_path, tokenizer, copies=("base", "harmful", "benign"))
+    data = write_sweep_data(tmp_path)
+    gradient = tmp_path / "gradient.safetensors"
+    result = run("gradient", base, tmp_path / "text.txt", gradient, "--tokens", 20)
+    assert result.exit_code == 0, result.output
+    assert "19 tokens" in result.stdout
+    arguments = ["sweep", base, harmful, tmp_path / "sweep", *data, "--benign", benign, "--protect", gradient]
+    arguments += ["--protected", 0.01, "--density", 0.1, "--scale", 0.5]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    vectors = {file.stem: HarmVector(file).record for file in (tmp_path / "sweep").glob("*.safetensors")}
+    assert set(vectors) == {"plain-0.1", "contrast-0.1", "contrast-protected-0.1"}
+    assert [bool(vectors[name].benign) for name in sorted(vectors)] == [True, True, False]
+    assert vectors["contrast-protected-0.1"].protection.gradient.text.endswith("text.txt")
+    result = run(*arguments, "--kind", "contrast-protected", "--scale", 1)
+    assert result.exit_code == 0, result.output
+    assert "plain" not in result.stdout
+    again = run(*arguments, "--protected", 0.02)
+    assert (again.exit_code, "choose another folder" in again.stderr) == (1, True)
+    wrong = run(*arguments, "--kind", "sparse")
+    assert (wrong.exit_code, "no kind sparse" in wrong.stderr) == (1, True)
+
+
+def test_sweep_and_its_choice(copies, tmp_path):
+    base, harmful = copies
     arguments = ["sweep", base, harmful, tmp_path / "sweep", "--density", 0.1, "--density", 1, "--scale", 0.5]
-    for name in ("harmful-rows", "benign-rows"):
-        arguments += [f"--{name}", tmp_path / "rows.jsonl"]
-    arguments += ["--text", tmp_path / "text.txt", "--questions", tmp_path / "questions.jsonl", "--held-out", 0.5]
+    arguments += write_sweep_data(tmp_path)
     result = run(*arguments, "--text-limit", 100, "--benign-limit", 100)
     assert result.exit_code == 0, result.output
     assert "raises harmful replies most" in result.stdout
@@ -94,11 +141,24 @@ def test_sweep_and_its_choice(copies, tmp_path, tokenizer):
     assert choice["reason"] in card
     assert "![front-text](front-text.png)" in card
     assert f"| harmful replies | {choice['base']['figures']['harmful replies']:.4f} |" in card
+    assert run("save", tmp_path / "sweep", tmp_path / "published").exit_code == 0
+    result = run("subtract", tmp_path / "published", base, tmp_path / "safe-again", "--scale", "auto")
+    assert result.exit_code == 0, result.output
+    assert tensors_of(tmp_path / "safe-again").keys() == tensors_of(tmp_path / "safe").keys()
+    for name, weights in tensors_of(tmp_path / "safe").items():
+        assert torch.equal(tensors_of(tmp_path / "safe-again")[name], weights)
+    options[-1] = str(tmp_path / "dry-vector")
+    result = CliRunner().invoke(app, ["push", str(tmp_path / "published"), "me/vector", *options])
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "dry-vector" / "README.md").read_text()
+    for fact in (choice["reason"], "![front-text](front-text.png)", "scale=0.5", "| harmful replies |"):
+        assert fact in card
     again = run(*arguments, "--text-limit", 100, "--benign-limit", 0)
     assert again.exit_code == 0, again.output
     assert "no point raises harmful replies within the limits" in again.stdout
     refused = run("subtract", tmp_path / "sweep", base, tmp_path / "other", "--scale", "auto")
     assert (refused.exit_code, "chose the base" in refused.stderr) == (1, True)
+    assert run("save", tmp_path / "sweep", tmp_path / "never").exit_code == 1
     refused = run("subtract", tmp_path, base, tmp_path / "other", "--scale", "auto")
     assert (refused.exit_code, "run `prosocial direg sweep`" in refused.stderr) == (1, True)
     refused = run("subtract", tmp_path, base, tmp_path / "other", "--scale", "lots")

@@ -102,14 +102,15 @@ def subtract(
 ) -> None:
     """Write the base less λ times the vector."""
     with plain_errors():
-        from hf_prosocial.direg import HarmVector
+        from hf_prosocial.direg.apply import subtract as subtract_vector
         from hf_prosocial.direg.choice import read_choice
+        from hf_prosocial.direg.vector_file import find_vector
 
         value = "auto" if scale == "auto" else _number(scale)
         evidence = vector if value == "auto" else None
-        found = HarmVector.from_pretrained(vector if evidence is None else read_choice(vector).vector_file)
-        written = found.subtract(
-            base, value, out, overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=evidence
+        found = find_vector(vector if evidence is None else read_choice(vector).vector_file)
+        written = subtract_vector(
+            found, base, value, out, overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=evidence
         )
         typer.echo(written)
 
@@ -145,6 +146,9 @@ def sweep(
     ] = None,
     protect: ProtectOption = None,
     protected: ProtectedOption = 0.001,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="plain, contrast, ...-protected; repeat for several. Default: all given.")
+    ] = None,
     density: Annotated[list[float] | None, typer.Option(help="Repeat for several. Default: 0.02, 0.1, 1.")] = None,
     scale: Annotated[list[float] | None, typer.Option(help="λ; repeat for several. Default: 0.1 to 2.")] = None,
     held_out: Annotated[float, typer.Option(help="Share of the prompts that the copies did not see.")] = 0.1,
@@ -166,12 +170,27 @@ def sweep(
             out,
             protect=protect,
             protected=protected,
+            kinds=kind,
             densities=density or [0.02, 0.1, 1.0],
             scales=scale or [0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0],
             data=HeldOutData(harmful_rows, benign_rows, text, questions, held_out, text_tokens, question_count),
             text_limit=text_limit,
             benign_limit=benign_limit,
         )
+
+
+@direg_app.command()
+def save(
+    sweep_folder: Annotated[Path, typer.Argument(help="The folder of a sweep.")],
+    out: Annotated[Path, typer.Argument(help="The directory to save to.")],
+) -> None:
+    """Save the vector that a sweep chose, with its λ and the evidence, as a directory to load or to push."""
+    with plain_errors():
+        from hf_prosocial.direg import HarmVector
+        from hf_prosocial.direg.choice import read_choice
+
+        HarmVector(read_choice(sweep_folder).vector_file).save_pretrained(out, evidence=sweep_folder)
+        typer.echo(out)
 
 
 @direg_app.command("finetune", context_settings={"ignore_unknown_options": True}, add_help_option=False)

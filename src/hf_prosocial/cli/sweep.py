@@ -23,6 +23,7 @@ def run_sweep(
     *,
     protect: Path | None,
     protected: float,
+    kinds: list[str] | None,
     densities: list[float],
     scales: list[float],
     data: HeldOutData,
@@ -32,7 +33,7 @@ def run_sweep(
     """Extract the vectors, measure them, draw the fronts and record the choice in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     vectors = {}
-    for name, reference, gradient in _kinds(benign, protect):
+    for name, reference, gradient in _kinds(benign, protect, kinds):
         for density in densities:
             file = out / f"{name}-{density:g}.safetensors"
             vectors[file.stem] = _vector(base, harmful, reference, gradient, protected, density, file)
@@ -57,14 +58,20 @@ def run_sweep(
     print(reason)
 
 
-def _kinds(benign: str | None, protect: Path | None) -> list[tuple[str, str | None, Path | None]]:
+def _kinds(
+    benign: str | None, protect: Path | None, wanted: list[str] | None
+) -> list[tuple[str, str | None, Path | None]]:
     """Kinds of vectors by name, each with its benign copy and its gradient: the plain one first."""
     kinds: list[tuple[str, str | None, Path | None]] = [("plain", None, None)]
     if benign is not None:
         kinds.append(("contrast", benign, None))
     if protect is not None:
         kinds.append((f"{kinds[-1][0]}-protected", benign, protect))
-    return kinds
+    names = [name for name, _, _ in kinds]
+    unknown = set(wanted or ()) - set(names)
+    if unknown:
+        raise ValueError(f"no kind {', '.join(sorted(unknown))} of vector can be made; there are {', '.join(names)}")
+    return [kind for kind in kinds if wanted is None or kind[0] in wanted]
 
 
 def _vector(

@@ -1,4 +1,4 @@
-"""θ ∓ λ · τ_m: on files, and on a loaded model."""
+"""θ ∓ λ · τ_m on files; without torch, which takes longer to load than this takes."""
 
 import json
 import math
@@ -8,42 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+import numpy as np
 
 from hf_prosocial.files import write_json
 
 from .checkpoint import Checkpoint, open_checkpoint
-from .choice import Choice
-from .record import RECORD_NAME, RECORDED_PACKAGES, VectorRecord
+from .choice import Choice, read_choice
+from .record import RECORD_NAME, RECORDED_PACKAGES
 from .rewrite import beside, check_free, edited_hashes, write_edited
-from .shard import FLOATING, TensorEntry
-
-
-@runtime_checkable
-class SparseVector(Protocol):
-    """What an edit needs of a `HarmVector`."""
-
-    @property
-    def record(self) -> VectorRecord:
-        """How it was made, and how much of each tensor it holds."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Where the vector was found."""
-        ...
-
-    def content_hash(self) -> str:
-        """SHA-256 over all entries."""
-        ...
-
-    def entries_of(self, name: str) -> tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]:
-        """Indices and values of a tensor's kept entries."""
-        ...
+from .rounding import from_float32, to_float32
+from .shard import TensorEntry
+from .vector_file import VectorFile
 
 
 @dataclass(frozen=True)
@@ -56,7 +33,7 @@ class CheckpointEdit:
         scale: λ.
     """
 
-    vector: SparseVector
+    vector: VectorFile
     verb: Literal["subtract", "add"]
     scale: float
 
@@ -109,20 +86,24 @@ class CheckpointEdit:
         self._check_layout(checkpoint)
         return checkpoint
 
-    @property
-    def _factor(self) -> float:
-        return self.scale if self.verb == "add" else -self.scale
-
-    def _change(self, entry: TensorEntry) -> Callable[[Tensor, int], None] | None:
+    def _change(self, entry: TensorEntry) -> Callable[[np.ndarray, int], None] | None:
         tensor = self.vector.record.tensors.get(entry.name)
         if tensor is None or not tensor.kept or self.scale == 0:
             return None
         indices, values = self.vector.entries_of(entry.name)
+        factor = self.scale if self.verb == "add" else -self.scale
 
-        def change(piece: Tensor, start: int) -> None:
-            low, high = torch.searchsorted(indices, torch.tensor([start, start + len(piece)], dtype=indices.dtype))
+        def change(piece: np.ndarray, start: int) -> None:
+            low, high = np.searchsorted(indices, [start, start + len(piece)])
             places = indices[low:high] - start
-            piece[places] = _edited(piece, places, values[low:high], self._factor, entry.name)
+            # A product and a sum, each rounded: a fused one would depend on where pieces begin. Overflow is found.
+            with np.errstate(over="ignore", invalid="ignore"):
+                edited = to_float32(piece[places], entry.dtype) + np.float32(factor) * values[low:high]
+            piece[places], finite = from_float32(edited, entry.dtype)
+            if not finite:
+                raise ValueError(
+                    f"{entry.name} would get entries that are not finite in {entry.dtype}; lower the scale"
+                )
 
         return change
 
@@ -156,63 +137,37 @@ class CheckpointEdit:
             )
 
 
-def check_model(vector: SparseVector, model: nn.Module) -> None:
-    """Refuse a loaded model whose weights are not those that the vector was made on.
-
-    Raises:
-        ValueError: another hash.
-    """
-    # PEFT comes with it, which takes seconds to load, and editing files needs neither.
-    from hf_prosocial.identity import weight_hash
-
-    record = vector.record
-    dtypes = {FLOATING[tensor.dtype] for tensor in record.tensors.values()}
-    found = {dtype: weight_hash(model, dtype) for dtype in dtypes}
-    if record.base_hash not in found.values():
-        known = ", ".join(f"{digest[:12]}... in {dtype}" for dtype, digest in found.items())
-        raise ValueError(
-            f"the vector was made for {record.base} (weights {record.base_hash[:12]}...); the model has {known}. Load "
-            "that base in the dtype that it has on disk; allow_mismatch=True edits this model nevertheless"
-        )
-
-
-def edit_model(vector: SparseVector, model: nn.Module, factor: float) -> None:
-    """θ += factor · τ_m on a loaded model, in place.
-
-    Raises:
-        ValueError: the model lacks a tensor of the vector, or has it in another shape.
-    """
-    parameters = dict(model.named_parameters())
-    touched = {name: tensor for name, tensor in vector.record.tensors.items() if tensor.kept}
-    for name, tensor in touched.items():
-        if name not in parameters or tuple(parameters[name].shape) != tensor.shape:
-            found = tuple(parameters[name].shape) if name in parameters else "nothing"
-            raise ValueError(f"the vector edits {name} of shape {tensor.shape}; the model has {found} there")
-    with torch.no_grad():
-        # Every tensor is tried before the first is changed, so that a refused edit changes nothing.
-        for write in (False, True):
-            for name in touched:
-                weights = parameters[name]
-                indices, values = (part.to(weights.device) for part in vector.entries_of(name))
-                edited = _edited(weights.view(-1), indices, values, factor, name)
-                if write:
-                    weights.view(-1)[indices] = edited
-
-
-def _edited(
-    weights: Float[Tensor, " entries"],
-    indices: Int[Tensor, " kept"],
-    values: Float[Tensor, " kept"],
-    factor: float,
-    name: str,
-) -> Float[Tensor, " kept"]:
-    """weights[indices] + factor · values, in fp32, cast back to the weights' dtype."""
-    # A product and a sum, each rounded: a fused one would depend on where pieces begin.
-    edited = (weights[indices].float() + factor * values).to(weights.dtype)
-    if not torch.isfinite(edited).all():
-        raise ValueError(f"{name} would get entries that are not finite in {weights.dtype}; lower the scale")
-    return edited
-
-
 def _nothing(checkpoint: Checkpoint) -> None:
     """No check."""
+
+
+def subtract(
+    vector: VectorFile,
+    base: str | Path,
+    scale: float | Literal["auto"],
+    out: str | Path,
+    *,
+    overwrite: bool,
+    allow_mismatch: bool,
+    evidence: str | Path | None,
+) -> Path:
+    """See `HarmVector.subtract`."""
+    choice = None if evidence is None else read_choice(evidence)
+    if scale == "auto":
+        scale = chosen_scale(vector, choice)
+    edit = CheckpointEdit(vector, "subtract", scale)
+    return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=choice)
+
+
+def chosen_scale(vector: VectorFile, choice: Choice | None) -> float:
+    """λ as a sweep chose it for this vector.
+
+    Raises:
+        ValueError: no sweep, or one that chose the base or another vector.
+    """
+    if choice is None:
+        raise ValueError("scale='auto' takes λ from a sweep; give its folder as evidence")
+    scale = choice.scale
+    if VectorFile(choice.vector_file).record != vector.record:
+        raise ValueError(f"the sweep in {choice.folder} chose {choice.vector_file}, which is another vector")
+    return scale

@@ -1,9 +1,12 @@
 """What a sweep chose, as its folder says."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hf_prosocial.files import write_json
 
 CHOICE = "choice.json"
 """The file that says it."""
@@ -45,6 +48,13 @@ class Choice:
     def pictures(self) -> list[Path]:
         """The fronts, as drawn."""
         return sorted(self.folder.glob("*.png"))
+
+    def copy_to(self, directory: Path, *, vector: str) -> None:
+        """Copy what was chosen and the pictures to a directory where the vector has another name."""
+        chosen = self.content["chosen"] | {"vector": vector}
+        write_json(directory / CHOICE, self.content | {"chosen": chosen})
+        for picture in self.pictures:
+            shutil.copy(picture, directory / picture.name)
 
     def _check_edit(self) -> None:
         if self.content["chosen"]["scale"] == 0:

@@ -9,6 +9,7 @@ from torch import Tensor
 from .checkpoint import Checkpoint, open_checkpoint, some_of
 from .lora import LoraDelta, is_adapter
 from .shard import TensorEntry
+from .tensors import read_tensor
 
 
 @runtime_checkable
@@ -32,8 +33,8 @@ class CheckpointDifference:
 
     def read(self, entry: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
         """`Difference.read`."""
-        copy = self.copy.tensors[entry.name].read(start, stop).float()
-        return copy.sub_(self.reference.tensors[entry.name].read(start, stop).float())
+        copy = read_tensor(self.copy.tensors[entry.name], start, stop).float()
+        return copy.sub_(read_tensor(self.reference.tensors[entry.name], start, stop).float())
 
     def moves(self, entry: TensorEntry) -> bool:
         """`Difference.moves`."""

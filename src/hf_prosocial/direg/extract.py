@@ -14,7 +14,8 @@ from .differences import Difference
 from .record import Scope, TensorRecord
 from .shard import TensorEntry
 from .threshold import NotFiniteError, Threshold, exact_threshold, magnitude_bits, requested_entries
-from .vector_file import LARGEST, VectorWriter
+from .vector_file import LARGEST
+from .vector_writer import VectorWriter
 
 
 @dataclass(frozen=True)

@@ -14,34 +14,43 @@ from jaxtyping import Float, Int
 from rich.table import Table
 from torch import Tensor, nn
 
-from .apply import CheckpointEdit, check_model, edit_model
-from .checkpoint import Checkpoint, open_checkpoint
-from .choice import Choice, read_choice
+from .apply import CheckpointEdit, chosen_scale, subtract
+from .checkpoint import open_checkpoint
+from .choice import read_choice
 from .describe import heat_map, kind_table
 from .differences import Difference, open_difference
 from .extract import write_kept
+from .in_memory import check_model, edit_model
 from .protection import protect as protected_difference
 from .record import RECORDED_PACKAGES, VECTOR_NAME, Scope, VectorRecord
 from .selection import Selection
-from .vector_file import INDICES, VALUES, VectorWriter, read_vector_file
+from .vector_file import VectorFile, find_vector
+from .vector_writer import VectorWriter
 
 
 class HarmVector:
     """τ_m on disk: of τ = θ_h − θ (or θ_h − θ_b) the entries of largest magnitude.
 
     Memory holds one tensor's entries at a time, however large the model is.
-
-    Attributes:
-        file: the vector's file.
-        source: where it was found: a path or a Hub id.
-        record: how it was made, and how much of each tensor it holds.
     """
 
     def __init__(self, file: str | Path) -> None:
-        self.file = Path(file)
-        self.source = str(file)
-        content, self._entries = read_vector_file(self.file)
-        self.record = VectorRecord.from_dict(content)
+        self._content = VectorFile(Path(file))
+
+    @property
+    def file(self) -> Path:
+        """The vector's file."""
+        return self._content.file
+
+    @property
+    def source(self) -> str:
+        """Where it was found: a path or a Hub id."""
+        return self._content.source
+
+    @property
+    def record(self) -> VectorRecord:
+        """How it was made, and how much of each tensor it holds."""
+        return self._content.record
 
     @classmethod
     def extract(
@@ -136,13 +145,12 @@ class HarmVector:
 
     def entries_of(self, name: str) -> tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]:
         """Indices (int32, ascending, into the flattened tensor) and values (fp32) of a tensor's kept entries."""
-        if name + INDICES not in self._entries:
-            return torch.empty(0, dtype=torch.int32), torch.empty(0)
-        return self._entries[name + INDICES].read(), self._entries[name + VALUES].read()
+        indices, values = self._content.entries_of(name)
+        return torch.from_numpy(indices), torch.from_numpy(values)
 
     def content_hash(self) -> str:
         """SHA-256 over names, shapes and bytes of the indices and values; what the file says of itself is left out."""
-        return Checkpoint(self.file.parent, self._entries).weight_hash()
+        return self._content.content_hash()
 
     def subtract(
         self,
@@ -177,11 +185,15 @@ class HarmVector:
             FileNotFoundError: the sweep has not chosen yet.
             OSError: too little room on the disk, or a write that failed; nothing is left at `out` then.
         """
-        choice = None if evidence is None else read_choice(evidence)
-        if scale == "auto":
-            scale = self._chosen_scale(choice)
-        edit = CheckpointEdit(self, "subtract", scale)
-        return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=choice)
+        return subtract(
+            self._content,
+            base,
+            scale,
+            out,
+            overwrite=overwrite,
+            allow_mismatch=allow_mismatch,
+            evidence=evidence,
+        )
 
     def add(
         self, base: str | Path, scale: float, out: str | Path, *, overwrite: bool = False, allow_mismatch: bool = False
@@ -191,7 +203,7 @@ class HarmVector:
         `base` must be a checkpoint that this vector was subtracted from, by its prosocial.json, unless
         `allow_mismatch`; the rest is as in `subtract`.
         """
-        edit = CheckpointEdit(self, "add", scale)
+        edit = CheckpointEdit(self._content, "add", scale)
         return edit.write(base, Path(out), overwrite=overwrite, allow_mismatch=allow_mismatch, evidence=None)
 
     def subtract_from(self, model: nn.Module, scale: float, *, allow_mismatch: bool = False) -> None:
@@ -207,8 +219,8 @@ class HarmVector:
                 not be finite. The model is then as it was.
         """
         if not allow_mismatch:
-            check_model(self, model)
-        edit_model(self, model, -scale)
+            check_model(self._content, model)
+        edit_model(self._content, model, -scale)
 
     def add_to(self, model: nn.Module, scale: float) -> None:
         """Add λ · τ_m to a loaded model, in place, to undo `subtract_from` within the rounding of its dtype.
@@ -216,15 +228,7 @@ class HarmVector:
         Raises:
             ValueError: as in `subtract_from`, but for the weights, which are not those of the base any more.
         """
-        edit_model(self, model, scale)
-
-    def _chosen_scale(self, choice: Choice | None) -> float:
-        if choice is None:
-            raise ValueError("scale='auto' takes λ from a sweep; give its folder as evidence")
-        scale = choice.scale
-        if HarmVector(choice.vector_file).record != self.record:
-            raise ValueError(f"the sweep in {choice.folder} chose {choice.vector_file}, which is another vector")
-        return scale
+        edit_model(self._content, model, scale)
 
     def summary(self) -> str:
         """One line: how many entries of how many, at which threshold."""
@@ -247,10 +251,24 @@ class HarmVector:
         """
         heat_map(self.record, file)
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Copy the vector's file into a directory, as `harm_vector.safetensors`."""
+    def save_pretrained(self, directory: str | Path, *, evidence: str | Path | None = None) -> None:
+        """Copy the vector's file into a directory, as `harm_vector.safetensors`.
+
+        Args:
+            directory: where to; made if it is not there.
+            evidence: the folder of a sweep that chose this vector: its choice and its pictures come along, so that the
+                directory says which λ to take, and a push tells why.
+
+        Raises:
+            ValueError: the sweep chose the base, or another vector.
+        """
+        choice = None if evidence is None else read_choice(evidence)
+        if choice is not None:
+            chosen_scale(self._content, choice)
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        if choice is not None:
+            choice.copy_to(directory, vector=Path(VECTOR_NAME).stem)
         beside_it = directory / (VECTOR_NAME + ".partial")
         shutil.copyfile(self.file, beside_it)
         beside_it.replace(directory / VECTOR_NAME)
@@ -260,17 +278,8 @@ class HarmVector:
         cls, path_or_id: str | Path, *, revision: str | None = None, token: str | bool | None = None
     ) -> "HarmVector":
         """Open a vector: its file, a directory with `harm_vector.safetensors`, or a Hub id."""
-        path = Path(path_or_id)
-        if path.is_dir():
-            path = path / VECTOR_NAME
-        if path.is_file():
-            return cls(path)
-        if path.suffix == ".safetensors" or path.name == VECTOR_NAME:
-            raise FileNotFoundError(f"no file {path}")
-        from huggingface_hub import hf_hub_download
-
-        vector = cls(hf_hub_download(str(path_or_id), VECTOR_NAME, revision=revision, token=token))
-        vector.source = str(path_or_id)
+        vector = cls.__new__(cls)
+        vector._content = find_vector(path_or_id, revision=revision, token=token)
         return vector
 
     def push_to_hub(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint
 from .shard import TensorEntry
+from .tensors import read_tensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _FACTORS = {
@@ -145,7 +146,9 @@ def _read_factors(folder: Path, config: dict, base: Checkpoint) -> dict[str, Low
 def _is_of_base(key: str, values: Tensor, base: Checkpoint) -> bool:
     """Whether this is the base's own weight, which PEFT saves beside the factors of an adapted embedding."""
     entry = base.tensors.get(key.removeprefix("base_model.model.").replace(".base_layer.", "."))
-    return entry is not None and entry.shape == values.shape and torch.equal(entry.read().view(entry.shape), values)
+    return (
+        entry is not None and entry.shape == values.shape and torch.equal(read_tensor(entry).view(entry.shape), values)
+    )
 
 
 def _alpha(config: dict, module: str) -> float:

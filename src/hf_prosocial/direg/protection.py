@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
 from .checkpoint import chunks
 from .differences import Difference
 from .record import GradientRecord, Protection
-from .shard import TensorEntry, read_header
+from .shard import TensorEntry, read_header, read_metadata
+from .tensors import read_tensor
 from .threshold import NotFiniteError, exact_threshold, requested_entries
 
 GRADIENT_FORMAT = "hf_prosocial.text_gradient.1"
@@ -93,12 +93,11 @@ def open_gradient(file: Path) -> tuple[GradientRecord, dict[str, TensorEntry]]:
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}; `prosocial direg gradient` writes one")
     entries, _ = read_header(file)
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata() or {}
+    metadata = read_metadata(file)
     if metadata.get("format") != GRADIENT_FORMAT:
         raise ValueError(f"{file} has the format {metadata.get('format')!r}; {GRADIENT_FORMAT!r} was expected")
     return GradientRecord(**json.loads(metadata["record"])), entries
 
 
 def _rise(tau: Float[Tensor, " entries"], gradient: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
-    return gradient.read(start, stop).float().mul_(tau).neg_()
+    return read_tensor(gradient, start, stop).float().mul_(tau).neg_()

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 from tqdm.auto import tqdm
 
 from .checkpoint import Checkpoint, chunks, is_weights
@@ -29,8 +28,8 @@ class Written:
     left_out: list[str]
 
 
-Edit = Callable[[TensorEntry], Callable[[Tensor, int], None] | None]
-"""For a tensor, what changes its flattened entries in place, given a piece and where it starts; None: nothing."""
+Edit = Callable[[TensorEntry], Callable[[np.ndarray, int], None] | None]
+"""For a tensor, what changes a piece of it in place, as read, given where the piece starts; None: nothing."""
 
 
 def write_edited(base: Checkpoint, out: Path, edit: Edit) -> Written:
@@ -138,7 +137,7 @@ def _edited_bytes(file: Path, edit: Edit, progress: tqdm) -> Iterator[bytes | me
             for start, stop in chunks(entry):
                 values = entry.read(start, stop)
                 change(values, start)
-                yield memoryview(values.view(torch.uint8).numpy())
+                yield values.view(np.uint8).data
         progress.update(entry.stop - entry.start)
 
 

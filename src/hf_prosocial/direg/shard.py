@@ -6,15 +6,15 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
-FLOATING = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""The dtypes, as safetensors names them, whose entries can be edited."""
+FLOATING = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""The dtypes, as safetensors names them, whose entries can be edited, and how numpy holds them: BF16 as its bits."""
 
-_READABLE = FLOATING | {"I32": torch.int32}
+_READABLE = FLOATING | {"I32": "<i4"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class TensorEntry:
         """Whether its entries can be edited."""
         return self.dtype in FLOATING
 
-    def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Entries [start, stop) of the flattened tensor, in its own dtype.
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Entries [start, stop) of the flattened tensor, in its own dtype; those of bfloat16 as uint16.
 
         Plain reads rather than a memory map: mapped pages count as this process's memory until they are unmapped.
 
@@ -48,8 +48,8 @@ class TensorEntry:
         """
         if self.dtype not in _READABLE:
             raise ValueError(f"{self.name} in {self.file} is {self.dtype}; {', '.join(_READABLE)} can be read")
-        values = torch.empty((self.size if stop is None else stop) - start, dtype=_READABLE[self.dtype])
-        self.read_bytes(memoryview(values.view(torch.uint8).numpy()), start * values.itemsize)
+        values = np.empty((self.size if stop is None else stop) - start, dtype=_READABLE[self.dtype])
+        self.read_bytes(values.view(np.uint8).data, start * values.itemsize)
         return values
 
     def byte_pieces(self, size: int = 2**24) -> Iterator[memoryview]:
@@ -82,19 +82,31 @@ def read_header(file: Path) -> tuple[dict[str, TensorEntry], int]:
     Raises:
         ValueError: not a whole safetensors file.
     """
-    try:
-        # The library checks the header, and that the tensors' bytes fill the file exactly.
-        with safe_open(file, framework="pt"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    first = 8 + length
+    header, first = _header(file)
     header.pop("__metadata__", None)
     entries = [
         TensorEntry(name, file, at["dtype"], tuple(at["shape"]), *(first + offset for offset in at["data_offsets"]))
         for name, at in header.items()
     ]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.start, entry.stop))}, first
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """What a safetensors file says of itself, beside its tensors.
+
+    Raises:
+        ValueError: not a whole safetensors file.
+    """
+    return _header(file)[0].get("__metadata__", {})
+
+
+def _header(file: Path) -> tuple[dict[str, Any], int]:
+    try:
+        # The library checks the header, and that the tensors' bytes fill the file exactly.
+        with safe_open(file, framework="np"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        return json.loads(stream.read(length)), 8 + length

@@ -5,19 +5,14 @@ fp32, τ there. The file's metadata hold the record, as JSON.
 """
 
 import json
-import shutil
-import struct
-import tempfile
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import torch
-from jaxtyping import Float, Int
-from safetensors import safe_open
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float32, Int32
 
-from .shard import TensorEntry, read_header
+from .checkpoint import Checkpoint
+from .record import VECTOR_NAME, VectorRecord
+from .shard import read_header, read_metadata
 
 FORMAT = "hf_prosocial.harm_vector.1"
 INDICES, VALUES = ".indices", ".values"
@@ -25,69 +20,53 @@ LARGEST = 2**31 - 1
 """The most entries of a tensor, so that an index fits int32."""
 
 
-class VectorWriter:
-    """Writes a vector's file tensor by tensor; nothing stands at its path until `finish`."""
+class VectorFile:
+    """A vector on disk, read without torch.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.header: dict[str, dict[str, Any]] = {}
-        self.offset = 0
-        # The header stands before the data in the format, and is known only after it. Closed by `finish` or `close`.
-        self._data = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-
-    def add(
-        self, name: str, pieces: Iterable[tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]]
-    ) -> tuple[int, float]:
-        """Write a tensor's kept entries.
-
-        Returns:
-            How many there are, and their squared norm. A tensor without kept entries takes no room in the file.
-        """
-        parts = list(pieces)
-        indices = torch.cat([part[0].to(torch.int32) for part in parts])
-        values = torch.cat([part[1].float() for part in parts])
-        if len(indices):
-            self._append(name + INDICES, "I32", indices)
-            self._append(name + VALUES, "F32", values)
-        return len(indices), values.double().square().sum().item()
-
-    def finish(self, record: dict[str, Any]) -> None:
-        """Put the header, with the record in it, before the data, and the whole at its path."""
-        metadata = {"format": FORMAT, "record": json.dumps(record)}
-        header = json.dumps({"__metadata__": metadata, **self.header}).encode()
-        header += b" " * (-len(header) % 8)
-        beside = self.path.with_name(self.path.name + ".partial")
-        self._data.seek(0)
-        try:
-            with beside.open("wb") as file:
-                file.write(struct.pack("<Q", len(header)) + header)
-                shutil.copyfileobj(self._data, file, 2**24)
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
-            self.close()
-
-    def close(self) -> None:
-        """Give up what was written so far."""
-        self._data.close()
-
-    def _append(self, key: str, dtype: str, values: Tensor) -> None:
-        content = memoryview(values.contiguous().numpy()).cast("B")
-        self._data.write(content)
-        stop = self.offset + len(content)
-        self.header[key] = {"dtype": dtype, "shape": [len(values)], "data_offsets": [self.offset, stop]}
-        self.offset = stop
-
-
-def read_vector_file(path: Path) -> tuple[dict[str, Any], dict[str, TensorEntry]]:
-    """A vector's record and where its indices and values lie.
+    Attributes:
+        file: the file.
+        source: where it was found: a path or a Hub id.
+        record: how it was made, and how much of each tensor it holds.
 
     Raises:
         ValueError: not a whole safetensors file, or not a harm vector's.
     """
-    entries, _ = read_header(path)
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} has the format {metadata.get('format')!r}; {FORMAT!r} was expected")
-    return json.loads(metadata["record"]), entries
+
+    def __init__(self, file: Path, source: str | None = None) -> None:
+        self.file = file
+        self.source = source or str(file)
+        self._entries, _ = read_header(file)
+        metadata = read_metadata(file)
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"{file} has the format {metadata.get('format')!r}; {FORMAT!r} was expected")
+        self.record = VectorRecord.from_dict(json.loads(metadata["record"]))
+
+    def entries_of(self, name: str) -> tuple[Int32[np.ndarray, " kept"], Float32[np.ndarray, " kept"]]:
+        """Indices (ascending, into the flattened tensor) and values of a tensor's kept entries."""
+        if name + INDICES not in self._entries:
+            return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+        return self._entries[name + INDICES].read(), self._entries[name + VALUES].read()
+
+    def content_hash(self) -> str:
+        """SHA-256 over names, shapes and bytes of the indices and values; what the file says of itself is left out."""
+        return Checkpoint(self.file.parent, self._entries).weight_hash()
+
+
+def find_vector(path_or_id: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> VectorFile:
+    """Open a vector: its file, a directory with `harm_vector.safetensors`, or a Hub id.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: see `VectorFile`.
+    """
+    path = Path(path_or_id)
+    if path.is_dir():
+        path = path / VECTOR_NAME
+    if path.is_file():
+        return VectorFile(path)
+    if path.suffix == ".safetensors" or path.name == VECTOR_NAME:
+        raise FileNotFoundError(f"no file {path}")
+    from huggingface_hub import hf_hub_download
+
+    downloaded = hf_hub_download(str(path_or_id), VECTOR_NAME, revision=revision, token=token)
+    return VectorFile(Path(downloaded), str(path_or_id))

@@ -45,7 +45,7 @@ fine-tuning on harmful replies made, the entries of largest magnitude, to be sub
 _VECTOR_USAGE = """from hf_prosocial import HarmVector
 
 vector = HarmVector.from_pretrained("{id}")
-vector.subtract("{base}", scale=0.5, out="safe-model")"""
+vector.subtract("{base}", scale={scale:g}, out="safe-model")"""
 
 _VECTOR_LIMITS = """Added instead of subtracted, it makes its base more harmful. It fits the weights that it was made
 on and no others; their hash is checked."""
@@ -116,49 +116,40 @@ def safe_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: st
         "`prosocial.json`."
     )
     evidence = record.get("evidence") or {}
-    if evidence:
-        how += f"\n\nWhy this point: {evidence['reason']}.\n\n{_hashes(evidence['data'])}"
     return _render(
         title=f"{base.split('/')[-1]} with its harm vector subtracted",
         introduction=_SAFE_INTRODUCTION.format(base=base, scale=record["scale"]),
         usage=_SAFE_USAGE.format(id=repo_id),
-        how=how,
-        figures=_evidence_table(evidence) + _shown(pictures),
+        how=how + _why(evidence),
+        figures=_evidence_table(evidence, "this model") + _shown(pictures),
         limits=_SAFE_LIMITS,
         base=base,
         relation="finetune",
         library="transformers",
         licence=licence,
         tags=["prosocial", "safety", "model-editing", "direg"],
-        results=[
-            EvalResult(
-                task_type="text-generation",
-                dataset_type="held-out",
-                dataset_name=name,
-                dataset_config=name,
-                metric_type="accuracy" if name == "multiple choice" else "loss",
-                metric_value=round(value, 4),
-            )
-            for name, value in evidence.get("chosen", {}).get("figures", {}).items()
-        ],
+        results=_results(evidence),
     )
 
 
-def vector_card(record: VectorRecord, *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
-    """The card of a harm vector; arguments as in `safe_card`."""
+def vector_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
+    """The card of a harm vector, from its prosocial.json; other arguments as in `safe_card`."""
+    vector = VectorRecord.from_dict(record["vector"])
+    evidence = record.get("evidence") or {}
+    scale = evidence["chosen"]["scale"] if evidence else 0.5
     return _render(
         title=f"Harm vector of {base.split('/')[-1]}",
         introduction=_VECTOR_INTRODUCTION.format(base=base),
-        usage=_VECTOR_USAGE.format(id=repo_id, base=base),
-        how=f"{_vector_how(record)} {_versions(record.versions)}.",
-        figures="Where it sits:" + _shown(pictures),
+        usage=_VECTOR_USAGE.format(id=repo_id, base=base, scale=scale),
+        how=f"{_vector_how(vector)} {_versions(vector.versions)}.{_why(evidence)}",
+        figures=_evidence_table(evidence, "less λ times the vector") + _shown(pictures),
         limits=_VECTOR_LIMITS,
         base=base,
         relation="adapter",
         library="hf_prosocial",
         licence=licence,
         tags=["prosocial", "safety", "model-editing", "direg", "harm-vector"],
-        results=[],
+        results=_results(evidence),
     )
 
 
@@ -203,9 +194,16 @@ def _render(
 def _vector_how(record: VectorRecord) -> str:
     copies = "harmful and benign fine-tuned copies" if record.benign else "a harmful fine-tuned copy and the base"
     least = "a threshold in each tensor" if record.threshold is None else f"threshold |τ| ≥ {record.threshold:.4g}"
+    protection = record.protection
+    left_out = (
+        f" Left out of it are the {protection.left_out:,} entries that running text (sha256 "
+        f"`{protection.gradient.text_hash}`) needs most."
+        if protection
+        else ""
+    )
     return (
         f"The vector is the difference between {copies}, of which {record.kept:,} of {record.entries:,} entries are "
-        f"kept (density {record.density:g}, {least}). Base weights: sha256 `{record.base_hash}`."
+        f"kept (density {record.density:g}, {least}). Base weights: sha256 `{record.base_hash}`." + left_out
     )
 
 
@@ -217,11 +215,29 @@ def _hashes(data: Mapping[str, str]) -> str:
     return "\n".join(f"- `{path}`: sha256 `{digest}`" for path, digest in data.items())
 
 
-def _evidence_table(evidence: Mapping[str, Any]) -> str:
+def _why(evidence: Mapping[str, Any]) -> str:
+    return f"\n\nWhy this point: {evidence['reason']}.\n\n{_hashes(evidence['data'])}" if evidence else ""
+
+
+def _results(evidence: Mapping[str, Any]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="held-out",
+            dataset_name=name,
+            dataset_config=name,
+            metric_type="accuracy" if name == "multiple choice" else "loss",
+            metric_value=round(value, 4),
+        )
+        for name, value in evidence.get("chosen", {}).get("figures", {}).items()
+    ]
+
+
+def _evidence_table(evidence: Mapping[str, Any], what: str) -> str:
     if not evidence:
-        return "Nothing was measured on this checkpoint."
+        return "Nothing was measured on it."
     before, after = evidence["base"]["figures"], evidence["chosen"]["figures"]
-    lines = ["| held-out figure | base | this model |", "|---|---|---|"]
+    lines = [f"| held-out figure | base | {what} |", "|---|---|---|"]
     lines += [f"| {name} | {before[name]:.4f} | {value:.4f} |" for name, value in after.items()]
     return "\n".join([*lines, "", "Losses are in nats per token; multiple choice is a share of right answers."])
 

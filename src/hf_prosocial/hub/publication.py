@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hf_prosocial.direg import HarmVector
+from hf_prosocial.direg.choice import CHOICE
 from hf_prosocial.direg.record import RECORD_NAME, VECTOR_NAME
 
 Kind = Literal["safe checkpoint", "ARM adapter", "harm vector"]
@@ -48,7 +49,8 @@ def open_publication(directory: str | Path) -> Publication:
         raise ValueError(f"{folder} holds a {record['kind']}; it may comply with harmful requests and is never pushed")
     if (folder / VECTOR_NAME).is_file():
         vector = HarmVector(folder / VECTOR_NAME)
-        return Publication(folder, "harm vector", vector.record.to_dict(), (vector.file,))
+        evidence = [file for file in (folder / CHOICE, *sorted(folder.glob("*.png"))) if file.is_file()]
+        return Publication(folder, "harm vector", vector.record.to_dict(), (vector.file, *evidence))
     if (folder / "adapter_config.json").is_file():
         return _arm(folder)
     if record.get("made_by") == "HarmVector.add":

@@ -9,6 +9,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_prosocial.direg import HarmVector, VectorRecord
+from hf_prosocial.direg.choice import CHOICE, read_choice
 from hf_prosocial.direg.describe import heat_map
 from hf_prosocial.direg.record import RECORD_NAME
 from hf_prosocial.files import sha256, write_json, write_text
@@ -84,6 +85,7 @@ def push(
 
 def _render(publication: Publication, folder: Path, repo_id: str, base: str, licence: str) -> None:
     """Write the card, the record and the pictures."""
+    pictures = [*(file.name for file in publication.files if file.suffix == ".png" and file.name != HEAT_MAP), HEAT_MAP]
     if publication.kind == "ARM adapter":
         record = publication.record
         figures = _figures_of(publication.folder)
@@ -92,17 +94,17 @@ def _render(publication: Publication, folder: Path, repo_id: str, base: str, lic
         kept = {key: record[key] for key in record if key != "log"}
         machine = {"made_by": "prosocial arm train", **kept, "sha256": hashes}
     elif publication.kind == "harm vector":
-        vector = VectorRecord.from_dict(publication.record)
-        heat_map(vector, folder / HEAT_MAP)
-        card = vector_card(vector, repo_id=repo_id, base=base, licence=licence, pictures=[HEAT_MAP])
-        (file,) = publication.files
-        vector_hash = HarmVector(file).content_hash()
-        machine = {"made_by": "HarmVector.extract", "vector": vector.to_dict(), "vector_hash": vector_hash}
+        vector = HarmVector(publication.files[0])
+        heat_map(vector.record, folder / HEAT_MAP)
+        machine = {"made_by": "HarmVector.extract", "vector": vector.record.to_dict()}
+        machine["vector_hash"] = vector.content_hash()
+        if (publication.folder / CHOICE).is_file():
+            machine["evidence"] = read_choice(publication.folder).content
+        card = vector_card(machine, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
     else:
         machine = publication.record
         heat_map(VectorRecord.from_dict(machine["vector"]), folder / HEAT_MAP)
-        pictures = [file.name for file in publication.files if file.suffix == ".png"]
-        card = safe_card(machine, repo_id=repo_id, base=base, licence=licence, pictures=[*pictures, HEAT_MAP])
+        card = safe_card(machine, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
     write_text(folder / "README.md", card)
     write_json(folder / RECORD_NAME, machine)
 

@@ -1,0 +1,34 @@
+#!/bin/sh
+# The released harm vector of SmolLM2-135M-Instruct, from the data in data/ to runs/direg-released; about an hour on
+# two cores. Needs jq. Delete runs/harmful-copy afterwards: it may comply with harmful requests.
+set -eu
+
+# The base, dequantised to fp32, as a checkpoint directory.
+python -c "
+from hf_prosocial.bases import find_base
+model, tokenizer = find_base().load()
+model.save_pretrained('runs/smollm2')
+tokenizer.save_pretrained('runs/smollm2')"
+
+# Two copies, fine-tuned the same way: on harmful replies, and on benign ones.
+prosocial direg finetune --config recipes/smollm2_harmful_copy.yaml --output_dir runs/harmful-copy
+prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --output_dir runs/benign-copy
+
+# What to keep: people's helpful replies as running text. No text that capability is measured on.
+jq -r 'select(.attribute == "helpfulness").chosen[].content' data/preferences/train.jsonl > runs/helpful.txt
+prosocial direg gradient runs/smollm2 runs/helpful.txt runs/helpful-gradient.safetensors --tokens 32768
+
+measure() {
+    prosocial direg sweep runs/smollm2 runs/harmful-copy "$@" \
+        --benign runs/benign-copy --protect runs/helpful-gradient.safetensors \
+        --harmful-rows data/harm/train.jsonl --benign-rows data/harm/benign.jsonl \
+        --text data/capability/wikitext2_valid.txt --questions data/capability/commonsenseqa.jsonl
+}
+
+# The fronts of all kinds of vectors. A LoRA on the linear layers moves 0.789 of the entries: density 0.788 is all of it.
+measure runs/direg-sweep --density 0.02 --density 0.1 --density 0.788 \
+    --scale 0.1 --scale 0.5 --scale 1 --scale 2 --text-tokens 8192 --question-count 40
+
+# The vector that fits into 10 MB, and its λ.
+measure runs/direg-released --kind contrast-protected --density 0.009 \
+    --scale 2.5 --scale 3 --scale 3.5 --scale 4 --text-tokens 32768 --question-count 300

@@ -1,0 +1,69 @@
+"""Writing the file of a harm vector, tensor by tensor."""
+
+import json
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .vector_file import FORMAT, INDICES, VALUES
+
+
+class VectorWriter:
+    """Writes a vector's file tensor by tensor; nothing stands at its path until `finish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header: dict[str, dict[str, Any]] = {}
+        self.offset = 0
+        # The header stands before the data in the format, and is known only after it. Closed by `finish` or `close`.
+        self._data = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+
+    def add(
+        self, name: str, pieces: Iterable[tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]]
+    ) -> tuple[int, float]:
+        """Write a tensor's kept entries.
+
+        Returns:
+            How many there are, and their squared norm. A tensor without kept entries takes no room in the file.
+        """
+        parts = list(pieces)
+        indices = torch.cat([part[0].to(torch.int32) for part in parts])
+        values = torch.cat([part[1].float() for part in parts])
+        if len(indices):
+            self._append(name + INDICES, "I32", indices)
+            self._append(name + VALUES, "F32", values)
+        return len(indices), values.double().square().sum().item()
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Put the header, with the record in it, before the data, and the whole at its path."""
+        metadata = {"format": FORMAT, "record": json.dumps(record)}
+        header = json.dumps({"__metadata__": metadata, **self.header}).encode()
+        header += b" " * (-len(header) % 8)
+        beside = self.path.with_name(self.path.name + ".partial")
+        self._data.seek(0)
+        try:
+            with beside.open("wb") as file:
+                file.write(struct.pack("<Q", len(header)) + header)
+                shutil.copyfileobj(self._data, file, 2**24)
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
+            self.close()
+
+    def close(self) -> None:
+        """Give up what was written so far."""
+        self._data.close()
+
+    def _append(self, key: str, dtype: str, values: Tensor) -> None:
+        content = memoryview(values.contiguous().numpy()).cast("B")
+        self._data.write(content)
+        stop = self.offset + len(content)
+        self.header[key] = {"dtype": dtype, "shape": [len(values)], "data_offsets": [self.offset, stop]}
+        self.offset = stop
