@@ -67,8 +67,14 @@ def _rows(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DATA / path).read_text(encoding="utf-8").splitlines()]
 
 
+def _prompts(path: str) -> list[str]:
+    """What the person wrote; every row is a conversation of one message."""
+    conversations = [row["prompt"] for row in _rows(path)]
+    return [message["content"] for (message,) in conversations]
+
+
 def _xstest_replies(model: Any, tokenizer: Any) -> list[str]:
-    prompts = [row["prompt"] for row in _rows("safety/xstest.jsonl")]
+    prompts = _prompts("safety/xstest.jsonl")
     return greedy_replies(model, tokenizer, prompts, 48, batch_tokens=6144)
 
 
@@ -91,9 +97,7 @@ def _validated() -> str:
 
 
 def _write_replies_to_read(model: Any, tokenizer: Any) -> None:
-    prompts = [row["prompt"] for row in _rows("safety/simplesafetytests.jsonl")[::10]]
-    prompts += [row["prompt"] for row in _rows("support/dev.jsonl")[::8][:10]]
-    prompts = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
+    prompts = _prompts("safety/simplesafetytests.jsonl")[::10] + _prompts("support/dev.jsonl")[:80:8]
     replies = greedy_replies(model, tokenizer, prompts, 96, batch_tokens=6144)
     REPLIES.parent.mkdir(exist_ok=True)
     lines = [json.dumps({"prompt": one, "reply": two}) for one, two in zip(prompts, replies, strict=True)]

@@ -22,13 +22,16 @@ measure() {
     prosocial direg sweep runs/smollm2 runs/harmful-copy "$@" \
         --benign runs/benign-copy --protect runs/helpful-gradient.safetensors \
         --harmful-rows data/harm/train.jsonl --benign-rows data/harm/benign.jsonl \
-        --text data/capability/wikitext2_valid.txt --questions data/capability/commonsenseqa.jsonl
+        --text data/capability/wikitext2_valid.txt --questions data/capability/commonsenseqa.jsonl \
+        --safe-prompts data/safety/xstest.jsonl
 }
 
 # The fronts of all kinds of vectors. A LoRA on the linear layers moves 0.789 of the entries: density 0.788 is all of it.
-measure runs/direg-sweep --density 0.02 --density 0.1 --density 0.788 \
-    --scale 0.1 --scale 0.5 --scale 1 --scale 2 --text-tokens 8192 --question-count 40
+measure runs/direg-sweep --density 0.02 --density 0.1 --density 0.788 --scale 0.1 --scale 0.5 --scale 1 --scale 2 \
+    --contrast 1 --contrast 0.55 --kind plain --kind contrast --kind contrast0.55-protected \
+    --held-out 0.05 --text-tokens 4096 --question-count 40 --prompt-count 50
 
-# The vector that fits into 10 MB, and its λ.
-measure runs/direg-released --kind contrast-protected --density 0.009 \
-    --scale 2.5 --scale 3 --scale 3.5 --scale 4 --text-tokens 32768 --question-count 300
+# The vector that fits into 10 MB, and its λ; then packed as the package has it.
+measure runs/direg-released --density 0.018 --compact --scale 2 --scale 2.1 --scale 2.2 \
+    --contrast 0.55 --kind contrast0.55-protected --text-tokens 32768 --question-count 100 --prompt-count 125
+prosocial direg save runs/direg-released runs/smollm2-harm-vector

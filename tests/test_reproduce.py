@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from hf_prosocial.cli import app
 from hf_prosocial.direg import HarmVector
+from hf_prosocial.direg.gradient import write_text_gradient
 from hf_prosocial.hub import push
 from hf_prosocial.reproduce import Reproduction
 
@@ -21,7 +22,17 @@ def run(*arguments):
 def made(tmp_path, tokenizer):
     """A base, its harmful copy, a vector and a safe checkpoint; the checkpoint's record."""
     base, harmful = save_copies(tmp_path, tokenizer, sharded=True)
-    vector = HarmVector.extract(base, harmful, 0.2, out=tmp_path / "vector.safetensors")
+    (tmp_path / "text.txt").write_text("i am sad you can ask me take your time " * 5)
+    write_text_gradient(base, tmp_path / "text.txt", tmp_path / "gradient.safetensors")
+    vector = HarmVector.extract(
+        base,
+        harmful,
+        0.2,
+        protect=tmp_path / "gradient.safetensors",
+        protected=0.01,
+        compact=True,
+        out=tmp_path / "vector.safetensors",
+    )
     return vector.subtract(base, 0.5, tmp_path / "safe") / "prosocial.json"
 
 

@@ -91,15 +91,20 @@ class Reproduction:
             return _files(record["sha256"], written, "made again")
         if record["made_by"] == "HarmVector.extract":
             asked = VectorRecord.from_dict(record["vector"])
+            protection = asked.protection
             vector = HarmVector.extract(
                 self.base or asked.base,
                 asked.harmful,
                 asked.density,
                 benign=asked.benign,
+                contrast=1.0 if asked.contrast is None else asked.contrast,
                 scope=asked.scope,
                 include=asked.include,
                 exclude=asked.exclude,
                 layers=asked.layers,
+                protect=protection.file if protection else None,
+                protected=protection.share if protection else 0.001,
+                compact=asked.compact,
                 out=out,
             )
             return [Comparison("made again: the vector's entries", record["vector_hash"], vector.content_hash())]

@@ -112,6 +112,25 @@ def test_sweep_of_every_kind(tmp_path, tokenizer):
     result = run(*arguments, "--kind", "contrast-protected", "--scale", 1)
     assert result.exit_code == 0, result.output
     assert "plain" not in result.stdout
+    labelled = [
+        {"prompt": [{"role": "user", "content": "hello"}], "label": "safe"},
+        {"prompt": "no", "label": "unsafe"},
+    ]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(row) for row in labelled))
+    arguments[3] = tmp_path / "half"
+    asked = ["--contrast", 0.5, "--kind", "contrast0.5-protected", "--safe-prompts", tmp_path / "prompts.jsonl"]
+    result = run(*arguments, *asked)
+    assert result.exit_code == 0, result.output
+    assert "refusals of safe prompts" in result.stdout
+    assert HarmVector(tmp_path / "half" / "contrast0.5-protected-0.1.safetensors").record.contrast == 0.5
+    choice = json.loads((tmp_path / "half" / "choice.json").read_text())
+    assert "prompts.jsonl" in choice["data"]
+    assert "refusals of safe prompts +0.05 at most" in choice["reason"]
+    assert (tmp_path / "half" / "front-refusals-of-safe-prompts.png").is_file()
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(labelled[1]))
+    wrong = run(*arguments, *asked)
+    assert (wrong.exit_code, "labels no prompt safe" in wrong.stderr) == (1, True)
+    arguments[3] = tmp_path / "sweep"
     again = run(*arguments, "--protected", 0.02)
     assert (again.exit_code, "choose another folder" in again.stderr) == (1, True)
     wrong = run(*arguments, "--kind", "sparse")

@@ -139,6 +139,15 @@ def test_the_contrast_leaves_out_what_both_copies_learned(tmp_path, tokenizer):
     vector = HarmVector.extract(base, harmful, 1.0, benign=benign)
     for name, values in kept_by(vector).items():
         assert torch.equal(values, dense_tau(benign, harmful)[name])
+    half = HarmVector.extract(base, harmful, 0.9, benign=benign, contrast=0.3)
+    assert (vector.record.contrast, half.record.contrast) == (1.0, 0.3)
+    of_harmful, of_benign = dense_tau(base, harmful), dense_tau(base, benign)
+    for name, values in kept_by(half).items():
+        expected = of_harmful[name] - 0.3 * of_benign[name]
+        torch.testing.assert_close(values, torch.where(values != 0, expected, 0.0))
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="contrast must be a number above 0"):
+            HarmVector.extract(base, harmful, 0.9, benign=benign, contrast=wrong)
     one, other = (lora_adapter(tmp_path / f"adapter{seed}", seed=seed) for seed in (3, 4))
     contrast = kept_by(HarmVector.extract(base, one, 1.0, benign=other, include=["*q_proj*"]))
     for name, values in contrast.items():

@@ -18,6 +18,7 @@ ProtectOption = Annotated[
     Path | None, typer.Option(help="A text's gradient; entries that the text needs most are left out.")
 ]
 ProtectedOption = Annotated[float, typer.Option(help="Share of the entries that --protect leaves out.")]
+CompactOption = Annotated[bool, typer.Option("--compact", help="Values in fp16, in a file of half the size.")]
 MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Edit weights that the vector was not made on.")]
 
 
@@ -28,12 +29,14 @@ def extract(
     out: Annotated[Path, typer.Argument(help="The file to write, such as harm_vector.safetensors.")],
     density: Annotated[float, typer.Option(help="Share of the entries to keep, in (0, 1].")] = 0.10,
     benign: Annotated[str | None, typer.Option(help="A copy fine-tuned on benign replies: the contrast.")] = None,
+    contrast: Annotated[float, typer.Option(help="How much of the benign copy's difference to take away.")] = 1.0,
     scope: Annotated[str, typer.Option(help="One threshold over the model, or in each tensor.")] = "model",
     include: Annotated[list[str] | None, typer.Option(help="Tensors to look at: a shell-style pattern.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Tensors to leave out: a shell-style pattern.")] = None,
     layer: Annotated[list[int] | None, typer.Option(help="A layer to keep to; repeat for several.")] = None,
     protect: ProtectOption = None,
     protected: ProtectedOption = 0.001,
+    compact: CompactOption = False,
 ) -> None:
     """Find the harm vector of a base and its harmful copy."""
     with plain_errors():
@@ -47,12 +50,14 @@ def extract(
             harmful,
             density,
             benign=benign,
+            contrast=contrast,
             scope=scopes[scope],
             include=include or ("*",),
             exclude=exclude or (),
             layers=layer,
             protect=protect,
             protected=protected,
+            compact=compact,
             out=out,
         )
         typer.echo(vector.summary())
@@ -144,8 +149,13 @@ def sweep(
     benign: Annotated[
         str | None, typer.Option(help="A benign copy: contrastive vectors beside the plain ones.")
     ] = None,
+    contrast: Annotated[
+        list[float] | None,
+        typer.Option(help="How much of the benign copy to take away; repeatable. Default: 1."),
+    ] = None,
     protect: ProtectOption = None,
     protected: ProtectedOption = 0.001,
+    compact: CompactOption = False,
     kind: Annotated[
         list[str] | None, typer.Option(help="plain, contrast, ...-protected; repeat for several. Default: all given.")
     ] = None,
@@ -154,8 +164,13 @@ def sweep(
     held_out: Annotated[float, typer.Option(help="Share of the prompts that the copies did not see.")] = 0.1,
     text_limit: Annotated[float, typer.Option(help="What the text's loss may rise by.")] = 0.03,
     benign_limit: Annotated[float, typer.Option(help="What benign replies' loss may rise by.")] = 0.05,
+    safe_prompts: Annotated[
+        Path | None, typer.Option(help="JSON lines of prompt, label: those labelled safe, not to be refused.")
+    ] = None,
+    refusal_limit: Annotated[float, typer.Option(help="What the share of them that is refused may rise by.")] = 0.05,
     text_tokens: Annotated[int | None, typer.Option(help="Read no more than so many tokens of the text.")] = None,
     question_count: Annotated[int | None, typer.Option(help="Ask no more than so many questions.")] = None,
+    prompt_count: Annotated[int | None, typer.Option(help="Answer no more than so many safe prompts.")] = None,
 ) -> None:
     """Measure several densities and λ in memory, draw the fronts, and choose a point. Losses are nats per token."""
     with plain_errors():
@@ -168,14 +183,27 @@ def sweep(
             harmful,
             benign,
             out,
+            contrasts=contrast or [1.0],
             protect=protect,
             protected=protected,
+            compact=compact,
             kinds=kind,
             densities=density or [0.02, 0.1, 1.0],
             scales=scale or [0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0],
-            data=HeldOutData(harmful_rows, benign_rows, text, questions, held_out, text_tokens, question_count),
+            data=HeldOutData(
+                harmful_rows,
+                benign_rows,
+                text,
+                questions,
+                held_out=held_out,
+                text_tokens=text_tokens,
+                question_count=question_count,
+                safe_prompts=safe_prompts,
+                prompt_count=prompt_count,
+            ),
             text_limit=text_limit,
             benign_limit=benign_limit,
+            refusal_limit=refusal_limit,
         )
 
 

@@ -1,6 +1,6 @@
 """`prosocial direg sweep`: which density and which λ, measured on one loaded model."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.choice import CHOICE
 from hf_prosocial.direg.sweep import Limit, Point, choose, draw_fronts, sweep
-from hf_prosocial.evaluation.held_out import BENIGN, HARMFUL, TEXT, HeldOutData
+from hf_prosocial.evaluation.held_out import BENIGN, HARMFUL, REFUSALS, TEXT, HeldOutData
 from hf_prosocial.files import sha256, write_json
 
 
@@ -21,28 +21,34 @@ def run_sweep(
     benign: str | None,
     out: Path,
     *,
+    contrasts: list[float],
     protect: Path | None,
     protected: float,
+    compact: bool,
     kinds: list[str] | None,
     densities: list[float],
     scales: list[float],
     data: HeldOutData,
     text_limit: float,
     benign_limit: float,
+    refusal_limit: float,
 ) -> None:
     """Extract the vectors, measure them, draw the fronts and record the choice in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     vectors = {}
-    for name, reference, gradient in _kinds(benign, protect, kinds):
+    for kind in _kinds(benign, contrasts, protect, kinds):
         for density in densities:
-            file = out / f"{name}-{density:g}.safetensors"
-            vectors[file.stem] = _vector(base, harmful, reference, gradient, protected, density, file)
-    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+            file = out / f"{kind.name}-{density:g}.safetensors"
+            vectors[file.stem] = _vector(base, harmful, kind, protected, compact, density, file)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base, padding_side="left")
     measures = data.measures(tokenizer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
     points = sweep(model, vectors, scales, measures, out / "points.jsonl")
-    chosen, reason = choose(points, HARMFUL, [Limit(TEXT, text_limit), Limit(BENIGN, benign_limit)])
-    for cost in (TEXT, BENIGN):
+    limits = [Limit(TEXT, text_limit), Limit(BENIGN, benign_limit)]
+    if data.safe_prompts is not None:
+        limits.append(Limit(REFUSALS, refusal_limit))
+    chosen, reason = choose(points, HARMFUL, limits)
+    for cost in (limit.figure for limit in limits):
         draw_fronts(points, HARMFUL, cost, chosen, out / f"front-{cost.replace(' ', '-')}.png")
     record = {
         "chosen": asdict(chosen),
@@ -52,38 +58,58 @@ def run_sweep(
         "held_out": data.held_out,
         "text_tokens": data.text_tokens,
         "question_count": data.question_count,
+        "prompt_count": data.prompt_count,
     }
     write_json(out / CHOICE, record)
     Console().print(_table(points))
     print(reason)
 
 
-def _kinds(
-    benign: str | None, protect: Path | None, wanted: list[str] | None
-) -> list[tuple[str, str | None, Path | None]]:
-    """Kinds of vectors by name, each with its benign copy and its gradient: the plain one first."""
-    kinds: list[tuple[str, str | None, Path | None]] = [("plain", None, None)]
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of vector: its name, the benign copy and how much of it, and the gradient that protects a text."""
+
+    name: str
+    benign: str | None
+    contrast: float
+    protect: Path | None
+
+
+def _kinds(benign: str | None, contrasts: list[float], protect: Path | None, wanted: list[str] | None) -> list[_Kind]:
+    """The plain kind and the contrasts; and, where there is a gradient, these protected."""
+    kinds = [_Kind("plain", None, 1.0, None)]
     if benign is not None:
-        kinds.append(("contrast", benign, None))
+        kinds += [_Kind("contrast" if c == 1 else f"contrast{c:g}", benign, c, None) for c in contrasts]
     if protect is not None:
-        kinds.append((f"{kinds[-1][0]}-protected", benign, protect))
-    names = [name for name, _, _ in kinds]
+        protected = kinds[1:] or kinds
+        kinds += [_Kind(f"{kind.name}-protected", kind.benign, kind.contrast, protect) for kind in protected]
+    names = [kind.name for kind in kinds]
     unknown = set(wanted or ()) - set(names)
     if unknown:
         raise ValueError(f"no kind {', '.join(sorted(unknown))} of vector can be made; there are {', '.join(names)}")
-    return [kind for kind in kinds if wanted is None or kind[0] in wanted]
+    return [kind for kind in kinds if wanted is None or kind.name in wanted]
 
 
 def _vector(
-    base: str, harmful: str, benign: str | None, protect: Path | None, protected: float, density: float, file: Path
+    base: str, harmful: str, kind: _Kind, protected: float, compact: bool, density: float, file: Path
 ) -> HarmVector:
     if not file.exists():
-        return HarmVector.extract(base, harmful, density, benign=benign, protect=protect, protected=protected, out=file)
+        return HarmVector.extract(
+            base,
+            harmful,
+            density,
+            benign=kind.benign,
+            contrast=kind.contrast,
+            protect=kind.protect,
+            protected=protected,
+            compact=compact,
+            out=file,
+        )
     vector = HarmVector(file)
     record = vector.record
     share = record.protection.share if record.protection else None
-    made_of = (record.base, record.harmful, record.benign, share)
-    asked = (base, harmful, benign, protected if protect else None)
+    made_of = (record.base, record.harmful, record.benign, share, record.compact)
+    asked = (base, harmful, kind.benign, protected if kind.protect else None, compact)
     if made_of != asked:
         raise ValueError(f"{file} is of {made_of}, not of {asked}; choose another folder")
     return vector

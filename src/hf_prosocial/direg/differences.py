@@ -1,5 +1,6 @@
 """τ, what fine-tuning changed, a piece at a time: from whole checkpoints or from LoRA adapters."""
 
+import math
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -26,15 +27,24 @@ class Difference(Protocol):
 
 
 class CheckpointDifference:
-    """τ = copy − reference, of two whole checkpoints."""
+    """τ = copy − base − c · (benign − base), of whole checkpoints; c = 1 leaves the base out: copy − benign."""
 
-    def __init__(self, copy: Checkpoint, reference: Checkpoint) -> None:
-        self.copy, self.reference = copy, reference
+    def __init__(self, base: Checkpoint, copy: Checkpoint, benign: Checkpoint | None, contrast: float) -> None:
+        self.base, self.copy, self.benign, self.contrast = base, copy, benign, contrast
 
     def read(self, entry: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
         """`Difference.read`."""
-        copy = read_tensor(self.copy.tensors[entry.name], start, stop).float()
-        return copy.sub_(read_tensor(self.reference.tensors[entry.name], start, stop).float())
+
+        def values(checkpoint: Checkpoint) -> Float[Tensor, " entries"]:
+            return read_tensor(checkpoint.tensors[entry.name], start, stop).float()
+
+        copy = values(self.copy)
+        if self.benign is None:
+            return copy.sub_(values(self.base))
+        if self.contrast == 1:
+            return copy.sub_(values(self.benign))
+        base = values(self.base)
+        return copy.sub_(base).sub_(values(self.benign).sub_(base), alpha=self.contrast)
 
     def moves(self, entry: TensorEntry) -> bool:
         """`Difference.moves`."""
@@ -42,46 +52,51 @@ class CheckpointDifference:
 
 
 class AdapterDifference:
-    """τ = ΔW of an adapter, less that of a benign one where there is one."""
+    """τ = ΔW of an adapter, less c times that of a benign one where there is one."""
 
-    def __init__(self, adapter: LoraDelta, reference: LoraDelta | None) -> None:
-        self.adapter, self.reference = adapter, reference
+    def __init__(self, adapter: LoraDelta, benign: LoraDelta | None, contrast: float) -> None:
+        self.adapter, self.benign, self.contrast = adapter, benign, contrast
 
     def read(self, entry: TensorEntry, start: int, stop: int) -> Float[Tensor, " entries"]:
         """`Difference.read`."""
         tau = self.adapter.read(entry, start, stop)
-        return tau if self.reference is None else tau - self.reference.read(entry, start, stop)
+        if self.benign is None:
+            return tau
+        return tau.sub_(self.benign.read(entry, start, stop), alpha=self.contrast)
 
     def moves(self, entry: TensorEntry) -> bool:
         """`Difference.moves`."""
-        return entry.name in self.adapter.factors or (
-            self.reference is not None and entry.name in self.reference.factors
-        )
+        return entry.name in self.adapter.factors or (self.benign is not None and entry.name in self.benign.factors)
 
 
-def open_difference(base: Checkpoint, harmful: str | Path, benign: str | Path | None) -> Difference:
-    """τ = θ_h − θ, or the contrast θ_h − θ_b.
+def open_difference(
+    base: Checkpoint, harmful: str | Path, benign: str | Path | None, contrast: float = 1.0
+) -> Difference:
+    """τ = θ_h − θ, or the contrast θ_h − θ − c · (θ_b − θ).
 
     Args:
         base: θ.
         harmful: θ_h, a checkpoint (directory or Hub id) or a LoRA adapter's directory.
         benign: θ_b, of the same kind.
+        contrast: c, above 0; 1 is θ_h − θ_b.
 
     Raises:
-        ValueError: copies that do not fit the base, or of two kinds.
+        ValueError: a contrast that is not a number above 0, copies that do not fit the base, or of two kinds.
     """
+    if not 0 < contrast < math.inf:
+        raise ValueError(f"contrast must be a number above 0, found {contrast}")
     kinds = {is_adapter(Path(copy)) for copy in (harmful, benign) if copy is not None}
     if len(kinds) > 1:
         raise ValueError(
             f"{harmful} and {benign} must both be checkpoints or both be adapters, fine-tuned the same way"
         )
     if kinds == {True}:
-        reference = None if benign is None else LoraDelta(Path(benign), base)
-        return AdapterDifference(LoraDelta(Path(harmful), base), reference)
+        adapters = [LoraDelta(Path(copy), base) for copy in (harmful, benign) if copy is not None]
+        return AdapterDifference(adapters[0], adapters[1] if benign is not None else None, contrast)
     copies = [open_checkpoint(copy) for copy in (harmful, benign) if copy is not None]
     for copy in copies:
         check_same_layout(base, copy)
-    return CheckpointDifference(copies[0], copies[1] if len(copies) > 1 else base)
+    return CheckpointDifference(base, copies[0], copies[1] if benign is not None else None, contrast)
 
 
 def check_same_layout(base: Checkpoint, copy: Checkpoint) -> None:

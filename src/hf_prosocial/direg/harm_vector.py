@@ -60,12 +60,14 @@ class HarmVector:
         density: float = 0.10,
         *,
         benign: str | Path | None = None,
+        contrast: float = 1.0,
         scope: Scope = "model",
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         layers: Collection[int] | None = None,
         protect: str | Path | None = None,
         protected: float = 0.001,
+        compact: bool = False,
         out: str | Path | None = None,
     ) -> "HarmVector":
         """Find the harm vector of a base and its harmful copy.
@@ -78,17 +80,21 @@ class HarmVector:
             harmful: θ_h, likewise, or the directory of a LoRA adapter on the base.
             density: share of the entries to keep, in (0, 1].
             benign: θ_b, of the same kind as `harmful` and fine-tuned the same way on benign replies: the contrast.
+            contrast: c, how much of the benign copy's difference to take away: τ = θ_h − θ − c · (θ_b − θ). At 1 the
+                edit moves towards the benign replies as much as away from the harmful ones, refusals of harmless
+                requests included.
             scope: one threshold over the model, or one in each tensor.
             include, exclude: shell-style patterns over the names on disk.
             layers: indices of the layers to keep to.
             protect: the gradient of a text that stands for what to keep (`prosocial direg gradient`). The entries
                 whose subtraction raises the text's loss most, to first order, are taken for unmoved.
             protected: share of the entries to leave out so.
+            compact: round the values to fp16, in a file of half the size.
             out: file to write the vector to; by default a temporary one, which goes when the vector does.
 
         Raises:
-            ValueError: a density outside (0, 1], copies that do not fit the base, entries that are not finite, or
-                fewer than m entries that moved.
+            ValueError: a density outside (0, 1], a contrast that is not above 0, copies that do not fit the base,
+                entries that are not finite, or fewer than m entries that moved.
             FileExistsError: something stands at `out`.
         """
         if not 0 < density <= 1:
@@ -99,11 +105,11 @@ class HarmVector:
             raise FileExistsError(f"{out} exists; choose another place for the vector")
         checkpoint = open_checkpoint(base)
         entries = Selection(tuple(include), tuple(exclude), layers).entries(checkpoint)
-        difference: Difference = open_difference(checkpoint, harmful, benign)
+        difference: Difference = open_difference(checkpoint, harmful, benign, contrast)
         folder = Path(tempfile.mkdtemp(prefix="harm-vector-")) if out is None else Path(out).parent
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / VECTOR_NAME if out is None else Path(out)
-        writer = VectorWriter(file)
+        writer = VectorWriter(file, compact=compact)
         try:
             with ThreadPoolExecutor(1) as pool:
                 base_hash = pool.submit(checkpoint.weight_hash)
@@ -118,12 +124,14 @@ class HarmVector:
                     base_hash=base_hash.result(),
                     harmful=str(harmful),
                     benign=None if benign is None else str(benign),
+                    contrast=None if benign is None else contrast,
                     density=density,
                     scope=scope,
                     include=tuple(include),
                     exclude=tuple(exclude),
                     layers=None if layers is None else tuple(layers),
                     protection=protection,
+                    compact=compact,
                     entries=sum(entry.size for entry in entries),
                     requested=kept.requested,
                     kept=kept.kept,

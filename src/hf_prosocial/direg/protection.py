@@ -79,7 +79,7 @@ def protect(
         raise ValueError(f"{error}, times the gradient in {gradient}") from error
     if threshold.nonzero == 0:
         raise ValueError(f"no entry of the difference raises the loss of {record.text}; there is nothing to protect")
-    kept = Protection(record, share, threshold.kept, threshold.value)
+    kept = Protection(str(gradient), record, share, threshold.kept, threshold.value)
     return ProtectedDifference(difference, found, threshold.value), kept
 
 

@@ -56,12 +56,14 @@ class Protection:
     """Which entries a vector leaves out for a text's sake.
 
     Attributes:
-        gradient: the text's.
+        file: the gradient's, as it was given.
+        gradient: how that was made.
         share: of the entries looked at, as it was asked for.
         left_out: how many are left out.
         threshold: the least rise of the text's loss, nats per λ to first order, that leaves an entry out.
     """
 
+    file: str
     gradient: GradientRecord
     share: float
     left_out: int
@@ -75,9 +77,11 @@ class VectorRecord:
     Attributes:
         base, harmful, benign: names or paths as they were given; benign is None for a plain vector.
         base_hash: the base's weights (`Checkpoint.weight_hash`).
+        contrast: c, how much of the benign copy's difference was taken away; None for a plain vector.
         density, scope: as they were asked for.
         include, exclude, layers: what was looked at (`Selection`).
         protection: what was left out for a text's sake; None where nothing was.
+        compact: whether its values are rounded to fp16, in a file of half the size.
         entries: N, the entries looked at.
         requested, kept, nonzero: m = ⌈density · N⌉, the entries in the vector, and those with τ ≠ 0.
         threshold: the least |τ| that is kept; None where each tensor has its own.
@@ -89,12 +93,14 @@ class VectorRecord:
     base_hash: str
     harmful: str
     benign: str | None
+    contrast: float | None
     density: float
     scope: Scope
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     layers: tuple[int, ...] | None
     protection: Protection | None
+    compact: bool
     entries: int
     requested: int
     kept: int
@@ -127,5 +133,7 @@ class VectorRecord:
         if content["protection"] is not None:
             asked: dict[str, Any] = content["protection"]
             gradient = GradientRecord(**asked["gradient"])
-            fields["protection"] = Protection(gradient, asked["share"], asked["left_out"], asked["threshold"])
+            fields["protection"] = Protection(
+                asked["file"], gradient, asked["share"], asked["left_out"], asked["threshold"]
+            )
         return cls(**fields)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 FLOATING = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """The dtypes, as safetensors names them, whose entries can be edited, and how numpy holds them: BF16 as its bits."""
 
-_READABLE = FLOATING | {"I32": "<i4"}
+_READABLE = FLOATING | {"I32": "<i4", "U16": "<u2"}
 
 
 @dataclass(frozen=True)

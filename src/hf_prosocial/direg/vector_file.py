@@ -1,7 +1,8 @@
 """The file of a harm vector: one safetensors file with the indices and the values of each tensor's kept entries.
 
 For a tensor called NAME: `NAME.indices` (kept,) int32, ascending, into the flattened tensor; `NAME.values` (kept,)
-fp32, τ there. The file's metadata hold the record, as JSON.
+fp32, τ there. In a compact file, of half the size, `NAME.gaps` uint16 (see `gaps`) stand for the indices, and the
+values are rounded to fp16. The file's metadata hold the record, as JSON.
 """
 
 import json
@@ -11,11 +12,12 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from .checkpoint import Checkpoint
+from .gaps import from_gaps
 from .record import VECTOR_NAME, VectorRecord
 from .shard import read_header, read_metadata
 
 FORMAT = "hf_prosocial.harm_vector.1"
-INDICES, VALUES = ".indices", ".values"
+INDICES, GAPS, VALUES = ".indices", ".gaps", ".values"
 LARGEST = 2**31 - 1
 """The most entries of a tensor, so that an index fits int32."""
 
@@ -43,9 +45,12 @@ class VectorFile:
 
     def entries_of(self, name: str) -> tuple[Int32[np.ndarray, " kept"], Float32[np.ndarray, " kept"]]:
         """Indices (ascending, into the flattened tensor) and values of a tensor's kept entries."""
-        if name + INDICES not in self._entries:
+        if name + VALUES not in self._entries:
             return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
-        return self._entries[name + INDICES].read(), self._entries[name + VALUES].read()
+        values = self._entries[name + VALUES].read().astype(np.float32, copy=False)
+        if self.record.compact:
+            return from_gaps(self._entries[name + GAPS].read()), values
+        return self._entries[name + INDICES].read(), values
 
     def content_hash(self) -> str:
         """SHA-256 over names, shapes and bytes of the indices and values; what the file says of itself is left out."""

@@ -8,18 +8,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .vector_file import FORMAT, INDICES, VALUES
+from .gaps import to_gaps
+from .vector_file import FORMAT, GAPS, INDICES, VALUES
 
 
 class VectorWriter:
     """Writes a vector's file tensor by tensor; nothing stands at its path until `finish`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, compact: bool) -> None:
+        self.path, self.compact = path, compact
         self.header: dict[str, dict[str, Any]] = {}
         self.offset = 0
         # The header stands before the data in the format, and is known only after it. Closed by `finish` or `close`.
@@ -32,13 +34,23 @@ class VectorWriter:
 
         Returns:
             How many there are, and their squared norm. A tensor without kept entries takes no room in the file.
+
+        Raises:
+            ValueError: a compact file, and values beyond fp16.
         """
         parts = list(pieces)
-        indices = torch.cat([part[0].to(torch.int32) for part in parts])
+        indices = torch.cat([part[0].to(torch.int32) for part in parts]).numpy()
         values = torch.cat([part[1].float() for part in parts])
+        if self.compact:
+            values = values.half()
+            if not torch.isfinite(values).all():
+                raise ValueError(f"the difference in {name} does not fit fp16; write the vector without compact")
         if len(indices):
-            self._append(name + INDICES, "I32", indices)
-            self._append(name + VALUES, "F32", values)
+            if self.compact:
+                self._append(name + GAPS, "U16", to_gaps(indices))
+            else:
+                self._append(name + INDICES, "I32", indices)
+            self._append(name + VALUES, "F16" if self.compact else "F32", values.numpy())
         return len(indices), values.double().square().sum().item()
 
     def finish(self, record: dict[str, Any]) -> None:
@@ -61,8 +73,8 @@ class VectorWriter:
         """Give up what was written so far."""
         self._data.close()
 
-    def _append(self, key: str, dtype: str, values: Tensor) -> None:
-        content = memoryview(values.contiguous().numpy()).cast("B")
+    def _append(self, key: str, dtype: str, values: np.ndarray) -> None:
+        content = values.view(np.uint8).data
         self._data.write(content)
         stop = self.offset + len(content)
         self.header[key] = {"dtype": dtype, "shape": [len(values)], "data_offsets": [self.offset, stop]}

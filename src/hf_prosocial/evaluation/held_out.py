@@ -8,13 +8,18 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from hf_prosocial.chat import row_of
 from hf_prosocial.direg.completions import Completion, read_completions
 from hf_prosocial.direg.sweep import Measure
 
 from .likelihood import choice_accuracy, completion_loss, text_loss
 from .questions import read_questions
+from .refusals import has_refusal_words
+from .replies import greedy_replies
 
 HARMFUL, BENIGN, TEXT, QUESTIONS = "harmful replies", "benign replies", "text", "multiple choice"
+REFUSALS = "refusals of safe prompts"
+REPLY_TOKENS = 32
 MAX_LENGTH = 1024
 
 
@@ -28,6 +33,9 @@ class HeldOutData:
         questions: JSON lines of multiple-choice questions.
         held_out: share of the prompts of both files of rows, by hash, that is measured on.
         text_tokens, question_count: no more than so many; None is all.
+        safe_prompts: JSON lines of prompt and label; greedy replies to those labelled "safe" are looked at for the
+            words of refusals (`has_refusal_words`). None leaves this figure out.
+        prompt_count: no more than so many of them, spread over the file; None is all.
     """
 
     harmful_rows: Path
@@ -37,11 +45,14 @@ class HeldOutData:
     held_out: float
     text_tokens: int | None
     question_count: int | None
+    safe_prompts: Path | None = None
+    prompt_count: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return self.harmful_rows, self.benign_rows, self.text, self.questions
+        given = (self.harmful_rows, self.benign_rows, self.text, self.questions, self.safe_prompts)
+        return tuple(file for file in given if file is not None)
 
     def measures(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Measure]:
         """Losses in nats per token, and the share of right answers, each of a model.
@@ -73,12 +84,44 @@ class HeldOutData:
             asked = questions.rows[: self.question_count]
             return choice_accuracy(model, tokenizer, asked, pad_token_id=pad)
 
-        return {
+        measures: dict[str, Measure] = {
             HARMFUL: partial(completion_loss, rows=harmful, pad_token_id=pad),
             BENIGN: partial(completion_loss, rows=benign, pad_token_id=pad),
             TEXT: of_text,
             QUESTIONS: of_questions,
         }
+        if self.safe_prompts is not None:
+            prompts = safe_prompts(self.safe_prompts, self.prompt_count)
+
+            def of_prompts(model: nn.Module) -> float:
+                replies = greedy_replies(model, tokenizer, prompts, REPLY_TOKENS, batch_tokens=6144)
+                return sum(map(has_refusal_words, replies)) / len(replies)
+
+            measures[REFUSALS] = of_prompts
+        return measures
+
+
+def safe_prompts(path: Path, count: int | None) -> list[str]:
+    """The prompts that a file labels safe: JSON lines of a conversation of one message, or a text, and its label.
+
+    Raises:
+        ValueError: a row without these, by its line, or no prompt labelled safe.
+    """
+    found = []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = row_of(text, ("prompt", "label"))
+            prompt = row["prompt"]
+            if not isinstance(prompt, str):
+                (message,) = prompt
+                prompt = message["content"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {line}: no prompt with a label ({error})") from error
+        if row["label"] == "safe":
+            found.append(prompt)
+    if not found:
+        raise ValueError(f"{path} labels no prompt safe")
+    return found[:: max(1, len(found) // (count or len(found)))][:count]
 
 
 def _tell(path: Path, report: str) -> None:

@@ -192,7 +192,9 @@ def _render(
 
 
 def _vector_how(record: VectorRecord) -> str:
-    copies = "harmful and benign fine-tuned copies" if record.benign else "a harmful fine-tuned copy and the base"
+    copies = "a harmful fine-tuned copy and the base"
+    if record.benign:
+        copies += f", less {record.contrast:g} times that of a benign copy,"
     least = "a threshold in each tensor" if record.threshold is None else f"threshold |τ| ≥ {record.threshold:.4g}"
     protection = record.protection
     left_out = (
