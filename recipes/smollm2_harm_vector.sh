@@ -33,5 +33,6 @@ measure runs/direg-sweep --density 0.02 --density 0.1 --density 0.788 --scale 0.
 
 # The vector that fits into 10 MB, and its λ; then packed as the package has it.
 measure runs/direg-released --density 0.018 --compact --scale 2 --scale 2.1 --scale 2.2 \
-    --contrast 0.55 --kind contrast0.55-protected --text-tokens 32768 --question-count 100 --prompt-count 125
+    --contrast 0.55 --kind contrast0.55-protected --text-tokens 32768 --question-count 100 --prompt-count 125 \
+    --refusal-limit 0.08
 prosocial direg save runs/direg-released runs/smollm2-harm-vector

@@ -194,7 +194,7 @@ def _render(
 def _vector_how(record: VectorRecord) -> str:
     copies = "a harmful fine-tuned copy and the base"
     if record.benign:
-        copies += f", less {record.contrast:g} times that of a benign copy,"
+        copies += f", less {record.contrast:g} times that of a benign copy"
     least = "a threshold in each tensor" if record.threshold is None else f"threshold |τ| ≥ {record.threshold:.4g}"
     protection = record.protection
     left_out = (
@@ -221,6 +221,9 @@ def _why(evidence: Mapping[str, Any]) -> str:
     return f"\n\nWhy this point: {evidence['reason']}.\n\n{_hashes(evidence['data'])}" if evidence else ""
 
 
+_METRICS = {"multiple choice": "accuracy", "refusals of safe prompts": "refusal_rate"}
+
+
 def _results(evidence: Mapping[str, Any]) -> list[EvalResult]:
     return [
         EvalResult(
@@ -228,7 +231,7 @@ def _results(evidence: Mapping[str, Any]) -> list[EvalResult]:
             dataset_type="held-out",
             dataset_name=name,
             dataset_config=name,
-            metric_type="accuracy" if name == "multiple choice" else "loss",
+            metric_type=_METRICS.get(name, "loss"),
             metric_value=round(value, 4),
         )
         for name, value in evidence.get("chosen", {}).get("figures", {}).items()
@@ -241,7 +244,22 @@ def _evidence_table(evidence: Mapping[str, Any], what: str) -> str:
     before, after = evidence["base"]["figures"], evidence["chosen"]["figures"]
     lines = [f"| held-out figure | base | {what} |", "|---|---|---|"]
     lines += [f"| {name} | {before[name]:.4f} | {value:.4f} |" for name, value in after.items()]
-    return "\n".join([*lines, "", "Losses are in nats per token; multiple choice is a share of right answers."])
+    return "\n".join([*lines, "", _measured_on(evidence)])
+
+
+def _measured_on(evidence: Mapping[str, Any]) -> str:
+    """How much of each file; what a sweep recorded as None was taken whole."""
+
+    def most(key: str, of: str) -> str:
+        count = evidence.get(key)
+        return f"all {of}" if count is None else f"{count:,} {of}"
+
+    return (
+        f"Losses are in nats per token, on the held-out rows ({evidence['held_out']:g} of the prompts) and on "
+        f"{most('text_tokens', 'tokens of the text')}; multiple choice is a share of right answers "
+        f"({most('question_count', 'questions')}), refusals a share of replies with the words of one "
+        f"({most('prompt_count', 'safe prompts')}; a baseline, no judge)."
+    )
 
 
 def _shown(pictures: Sequence[str]) -> str:
