@@ -1,8 +1,8 @@
 """What a command costs: wall time, peak resident memory, and peak anonymous memory (which counts no mapped files)."""
 
-import os
 import subprocess
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,31 +19,37 @@ class Cost:
 
 
 def run_measured(command: list[str], interval: float = 0.01) -> Cost:
-    """Run a command to its end; anonymous memory is read every `interval` seconds.
+    """Run a command to its end; its memory is read every `interval` seconds.
+
+    The peak that wait4 reports would not do: it counts the process that started this one, as it was at the start.
 
     Raises:
         RuntimeError: the command failed.
     """
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    anonymous = 0
-    while True:
-        finished, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if finished:
-            break
-        anonymous = max(anonymous, _anonymous(process.pid))
+    resident, anonymous = 0, 0
+    while process.poll() is None:
+        status = _status(process.pid)
+        # VmHWM is a peak already; RssAnon has none of its own.
+        resident, anonymous = max(resident, status["VmHWM"]), max(anonymous, status["RssAnon"])
         time.sleep(interval)
     seconds = time.perf_counter() - begin
     errors = b"" if process.stderr is None else process.stderr.read()
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed: {errors.decode()[-2000:]}")
-    return Cost(seconds, usage.ru_maxrss / 1024, anonymous / 1024)
+    return Cost(seconds, resident / 1024, anonymous / 1024)
 
 
-def _anonymous(pid: int) -> int:
+def _status(pid: int) -> Counter[str]:
+    """KiB by name; 0 where the process has just ended."""
+    found: Counter[str] = Counter()
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+        return found
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name in ("VmHWM", "RssAnon"):
+            found[name] = int(value.split()[0])
+    return found
