@@ -96,7 +96,7 @@ def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
 @pytest.mark.parametrize("sampling", ["dirichlet", "size_biased"])
 @pytest.mark.parametrize("contrast", [0.0, 1.5])
 def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast):
-    args = training_arguments(tmp_path, preference_sampling=sampling, preference_contrast=contrast)
+    args = training_arguments(tmp_path, preference_sampling=sampling, preference_contrast=contrast, conflict="none")
     arm = random_arm("llama", seed=2)
     trainer = ArmTrainer(arm, args, pairs, tokenizer)
     batch = collate(pairs.rows[:4], pad_token_id=0)

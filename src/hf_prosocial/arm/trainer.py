@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -14,11 +14,14 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_prosocial.pblora import tuner_of
+from hf_prosocial.pblora.objective_gradients import ObjectiveGradients
 
 from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
+from .conflict import Conflict, conflict_weights
 from .losses import contrast_losses, pair_losses
 from .pairs import Pair, Pairs
 from .preference_sampling import Sampling, draw_preferences
+from .training_figures import TrainingFigures
 
 
 @dataclass
@@ -30,6 +33,8 @@ class ArmTrainingArguments(TrainingArguments):
         preference_concentration: α of the Dirichlet that each row's preference is drawn from  [PARM: 0.5].
         preference_sampling: "dirichlet" or "size_biased"; the same expected loss, see `draw_preferences`.
         w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
+        conflict: how the objectives' gradients become one update: "pcgrad", each loses what conflicts with another;
+            "upgrad", likewise by TorchJD's projection; "none", the weighted sum  [PARM].
         preference_contrast: γ, the weight of `contrast_losses` beside METHOD's loss; above 0 each row is run under two
             preferences, which doubles the cost.
     """
@@ -39,6 +44,7 @@ class ArmTrainingArguments(TrainingArguments):
     preference_sampling: Sampling = field(default="dirichlet", metadata={"help": "dirichlet or size_biased"})
     w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
     preference_contrast: float = field(default=0.0, metadata={"help": "weight γ of the contrast of two preferences"})
+    conflict: Conflict = field(default="pcgrad", metadata={"help": "pcgrad, upgrad or none (a weighted sum)"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
 
     def __post_init__(self) -> None:
@@ -54,6 +60,8 @@ class ArmTrainingArguments(TrainingArguments):
             raise ValueError(f"preference_contrast must be 0 or above, found {self.preference_contrast}")
         if self.preference_sampling not in ("dirichlet", "size_biased"):
             raise ValueError(f"preference_sampling is dirichlet or size_biased, found {self.preference_sampling!r}")
+        if self.conflict not in ("pcgrad", "upgrad", "none"):
+            raise ValueError(f"conflict is pcgrad, upgrad or none, found {self.conflict!r}")
 
 
 class PairDataset(Dataset):
@@ -70,10 +78,13 @@ class PairDataset(Dataset):
 
 
 class ArmTrainer(Trainer):
-    """`transformers.Trainer` with METHOD's loss: each row under a preference of its own, objectives summed.
+    """`transformers.Trainer` with METHOD's loss: each row under a preference of its own, conflicts projected away.
 
-    L_i = (1/N) Σ over the rows labelled for objective i of p_row,i · ℓ_row, N all pairs of the optimiser step; the
-    step descends Σ_i L_i. With `preference_contrast` γ, ℓ_row + γ · the row's contrast loss stands in ℓ_row's place.
+    L_i = (1/N) Σ over the rows labelled for objective i of p_row,i · ℓ_row, N all pairs of the optimiser step. With
+    g_i = ∇L_i, the step descends Σ w_i g_i, w from the g's Gramian (`conflict_weights`): the micro-batches' and the
+    processes' gradients are summed per objective first. One backward pass gives all g_i (`ObjectiveGradients`).
+
+    With `preference_contrast` γ, ℓ_row + γ · the row's contrast loss stands in ℓ_row's place.
 
     Args:
         model: a `PeftModel` with one active PBLoRA adapter.
@@ -84,7 +95,8 @@ class ArmTrainer(Trainer):
 
     Raises:
         ValueError: a model without a PBLoRA adapter, pairs labelled for other objectives than the adapter's, or a
-            way of training in which rows would lose their preferences (`nn.DataParallel`, re-entrant checkpointing).
+            way of training in which rows would lose their preferences (`nn.DataParallel`, re-entrant checkpointing) or
+            no process holds the whole gradient (FSDP, DeepSpeed; with `conflict` other than "none").
     """
 
     def __init__(
@@ -123,6 +135,14 @@ class ArmTrainer(Trainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
+        if self.settings.conflict != "none" and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(
+                "FSDP and DeepSpeed keep a part of the gradient in each process, and conflicts need inner products of "
+                "the whole; use plain data parallel (accelerate launch --multi_gpu), or conflict='none'"
+            )
+        self.figures = TrainingFigures(self.objectives)
+        self._by_objective = ObjectiveGradients(self.tuner)
+        self._rows_seen = torch.zeros(len(self.objectives))
         # The loss below is already a mean over all pairs of the optimiser step.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
@@ -162,6 +182,7 @@ class ArmTrainer(Trainer):
     ) -> Any:
         """Σ_i L_i of the micro-batch, each row under its own preference."""
         settings = self.settings
+        objective = inputs["objective"]
         p, weight = self._preferences(inputs, settings.preference_sampling, draw=0)
         drawn, batch = [p], inputs
         if settings.preference_contrast > 0:
@@ -169,16 +190,62 @@ class ArmTrainer(Trainer):
             batch = {name: torch.cat([values, values]) for name, values in inputs.items()}
         # Set until the next step, not only for the forward pass: gradient checkpointing recomputes in the backward.
         self.tuner.set_preference(torch.cat(drawn))
+        if self.projects and model.training:
+            self._by_objective.assign(batch["objective"])
+            # Not the wrapper of data parallel: gradients reach the copies, and are reduced per objective below.
+            model = cast(nn.Module, self.model)
+        else:
+            self._by_objective.clear()
         log_probs = pair_log_probs(model, batch, self.tuner.wrapped.dtype)
         log_probs = log_probs.view(2, len(drawn), -1).transpose(0, 1)
         losses = pair_losses(log_probs[0], settings.beta_r)
+        if model.training:
+            self.figures.add_rows(objective, losses, log_probs[0, 0] - log_probs[0, 1])
         if settings.preference_contrast > 0:
-            own = torch.stack(drawn)[:, torch.arange(len(p)), inputs["objective"].cpu()].to(losses.device)
+            own = torch.stack(drawn)[:, torch.arange(len(p)), objective.cpu()].to(losses.device)
             contrast = contrast_losses(log_probs, reply_tokens(inputs["segments"]), own, settings.beta_r)
             losses = losses + settings.preference_contrast * contrast
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = (weight.to(losses.device) * losses).sum() / count
         return (loss, log_probs[0]) if return_outputs else loss
+
+    @property
+    def projects(self) -> bool:
+        """Whether the objectives' gradients are kept apart."""
+        return self.settings.conflict != "none"
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Trainer's; after the last micro-batch of an optimiser step, the parameters' gradients are the update's."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.projects:
+            self._rows_seen += torch.bincount(inputs["objective"].cpu(), minlength=len(self._rows_seen))
+            if self.accelerator.sync_gradients:
+                self._set_gradients()
+        return loss
+
+    def _set_gradients(self) -> None:
+        parameters, gradients = self._by_objective.gradients()
+        gradients = self.accelerator.reduce(gradients, reduction="mean")
+        seen: Any = self.accelerator.reduce(self._rows_seen.to(gradients.device), reduction="sum")
+        self._rows_seen = torch.zeros_like(self._rows_seen)
+        present = seen.nonzero().squeeze(-1).tolist()
+        gramian = (gradients.double() @ gradients.double().T).cpu()
+        step = self.state.global_step
+        weights = conflict_weights(gramian, present, self.settings.conflict, seed=self.args.seed, step=step)
+        self.figures.add_step(gramian, present, weights)
+        update = weights.to(gradients) @ gradients
+        for parameter, piece in zip(parameters, update.split([one.numel() for one in parameters]), strict=True):
+            parameter.grad = piece.view_as(parameter)
+        self._by_objective.clear()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's, with the figures of each objective and of the conflicts since the last line."""
+        super().log(logs | self.figures.take() if "loss" in logs else logs, start_time)
 
     def _preferences(
         self, inputs: dict[str, Tensor], sampling: Sampling, draw: int

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from .config import PBLoraConfig
+from .objective_copies import ObjectiveCopies
 from .preference_state import PreferenceState
 
 
@@ -40,6 +41,7 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._merged_weights: dict[str, Tensor] = {}
+        self.objective_copies: dict[str, ObjectiveCopies] = {}
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, config)
 
@@ -79,7 +81,11 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
     def _update(self, x: Float[Tensor, "*batch in"], adapter: str) -> Float[Tensor, "*batch out"]:
         A, B = self.pblora_A[adapter], self.pblora_B[adapter]
         p = self.preference_state.get(adapter).to(A.device, A.dtype)
-        z = nn.functional.linear(self.pblora_dropout[adapter](self._cast_input_dtype(x, A.dtype)), A)
+        x = self.pblora_dropout[adapter](self._cast_input_dtype(x, A.dtype))
+        if adapter in self.objective_copies:
+            self._check_rows(x, p)
+            return self.objective_copies[adapter].update(x, p, self.pblora_config[adapter].scaling)
+        z = nn.functional.linear(x, A)
         if p.ndim == 1:
             return nn.functional.linear(nn.functional.linear(z, self.core(adapter, p)), B)
         return nn.functional.linear(self._core_per_row(z, adapter, p), B)
@@ -94,14 +100,8 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
     def _core_per_row(
         self, z: Float[Tensor, "*batch r"], adapter: str, p: Float[Tensor, "rows k"]
     ) -> Float[Tensor, "*batch r"]:
+        self._check_rows(z, p)
         rows = len(p)
-        if z.ndim != 3 or len(z) != rows:
-            raise ValueError(
-                f"{rows} rows have a preference each, but a PBLoRA layer got an input of shape "
-                f"{(*z.shape[:-1], self.in_features)}; expected ({rows}, tokens, {self.in_features}). Set as many "
-                "preferences as the batch has rows, or one for all; layers that see tokens without their rows (the "
-                "experts of a mixture) can only take one for all"
-            )
         config = self.pblora_config[adapter]
         z1, z2 = z.split((config.r1, config.r2), dim=-1)
         W2 = (p @ self.pblora_W2[adapter]).view(rows, config.r2, config.r2)
@@ -109,6 +109,15 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             [nn.functional.linear(z1, self.pblora_W1[adapter]), torch.bmm(z2, W2.transpose(1, 2))], dim=-1
         )
         return mixed * config.scaling
+
+    def _check_rows(self, x: Float[Tensor, "*batch features"], p: Float[Tensor, "rows k"]) -> None:
+        if x.ndim != 3 or len(x) != len(p):
+            raise ValueError(
+                f"{len(p)} rows have a preference each, but a PBLoRA layer got an input of shape "
+                f"{(*x.shape[:-1], self.in_features)}; expected ({len(p)}, tokens, {self.in_features}). Set as many "
+                "preferences as the batch has rows, or one for all; layers that see tokens without their rows (the "
+                "experts of a mixture) can only take one for all"
+            )
 
     def get_delta_weight(self, adapter: str, p: Float[Tensor, " k"] | None = None) -> Float[Tensor, "..."]:
         """ΔW(p) in the layout and dtype of the base weight; p is the preference in force unless given.
