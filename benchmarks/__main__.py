@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("startup", "processor", "direg", "accuracy")
+NAMES = ("startup", "processor", "training", "direg", "accuracy")
 
 
 def main(arguments: list[str]) -> int:

@@ -187,3 +187,23 @@ def test_train_says_what_is_wrong_with_a_recipe(recipe, tmp_path):
     assert done.returncode == 1
     assert "absent.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_train_resumes_from_the_last_whole_checkpoint(recipe):
+    output = recipe.parent / "arm"
+    done = train("--config", recipe, "--max_steps", 6, "--save_steps", 2)
+    assert done.returncode == 0, done.stderr
+    whole = (output / "adapter_model.safetensors").read_bytes()
+    # As a kill would leave them: the last one begun, the one before it cut off.
+    (output / "checkpoint-6" / "trainer_state.json").unlink()
+    cut_off = output / "checkpoint-4" / "adapter_model.safetensors"
+    cut_off.write_bytes(cut_off.read_bytes()[:100])
+    (output / "adapter_model.safetensors").unlink()
+    done = train("--config", recipe, "--max_steps", 6, "--save_steps", 2, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert "checkpoint-2" in done.stderr
+    assert (output / "adapter_model.safetensors").read_bytes() == whole
+    done = train("--config", recipe, "--output_dir", recipe.parent / "other", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "no whole checkpoint" in done.stderr

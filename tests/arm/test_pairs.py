@@ -81,3 +81,15 @@ def test_rows_at_hand(tokenizer):
     assert len(pairs.rows) == 10
     assert not pairs.malformed
     assert pairs.counts() == dict.fromkeys(OBJECTIVES, 2)
+
+
+def test_a_row_for_several_attributes_is_a_pair_for_each(tokenizer):
+    row = rows(OBJECTIVES, 1)[0]
+    several = [
+        row | {"attribute": names} for names in (["truthfulness", "empathy"], ["empathy", "wit"], [], ["empathy"] * 2)
+    ]
+    pairs = tokenize_rows(several, tokenizer, OBJECTIVES, max_length=80)
+    assert [(pair.line, OBJECTIVES[pair.objective]) for pair in pairs.rows] == [(1, "truthfulness"), (1, "empathy")]
+    assert pairs.rows[0].chosen == pairs.rows[1].chosen
+    reasons = {line: error.reason for line, error in pairs.malformed.items()}
+    assert reasons == {2: "unknown attribute", 3: "unknown attribute", 4: "an attribute twice"}

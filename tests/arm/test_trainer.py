@@ -13,7 +13,7 @@ from transformers import set_seed
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig, Preference
 from hf_prosocial.arm import tokenize_rows
 from hf_prosocial.arm.batch import collate, pair_log_probs
-from hf_prosocial.arm.preference_sampling import draw_preferences
+from hf_prosocial.arm.preference_sampling import PreferenceSampler
 
 
 def training_arguments(tmp_path, **options):
@@ -36,15 +36,9 @@ def row_log_prob(arm, prompt, reply):
 
 def drawn(pair, args, **options):
     """The preference and the weight of one pair at step 0."""
-    p, weight = draw_preferences(
-        [pair.objective],
-        [pair.line],
-        k=5,
-        concentration=args.preference_concentration,
-        seed=args.seed,
-        step=0,
-        **options,
-    )
+    draw = options.pop("draw", 0)
+    sampler = PreferenceSampler(5, concentration=args.preference_concentration, seed=args.seed, **options)
+    p, weight = sampler.draw([pair.objective], [pair.line], step=0, draw=draw)
     return p[0], weight[0]
 
 
@@ -202,37 +196,3 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             training_arguments(tmp_path, **bad)
-
-
-def test_size_biased_draws_have_the_same_expected_loss():
-    """E over Dirichlet(α) of p_i f(p) equals (1/k) E over the size-biased draws of f(p), for any f."""
-    k, count = 3, 20_000
-    lines = list(range(count))
-    options = {"k": k, "concentration": 0.4, "seed": 5, "step": 0}
-
-    def f(p):
-        return (p * torch.tensor([1.0, -2.0, 0.5])).sum(-1).exp() + p[:, 2] ** 2
-
-    estimates = []
-    for sampling in ("dirichlet", "size_biased"):
-        p, weight = draw_preferences([1] * count, lines, sampling=sampling, **options)
-        torch.testing.assert_close(p.sum(-1), torch.ones(count))
-        estimates.append(weight * f(p))
-    means = [estimate.mean().item() for estimate in estimates]
-    error = sum((estimate.std() ** 2 / count).item() for estimate in estimates) ** 0.5
-    assert abs(means[0] - means[1]) < 4 * error
-    # A loss that hardly depends on p is where most draws of the plain kind are wasted.
-    _, plain = draw_preferences([1] * count, lines, sampling="dirichlet", **options)
-    _, biased = draw_preferences([1] * count, lines, sampling="size_biased", **options)
-    assert plain.mean().item() == pytest.approx(biased.mean().item(), abs=0.01)
-    assert biased.std() < 1e-6 < plain.std()
-
-
-def test_draws_depend_on_seed_step_line_and_draw_alone():
-    options = {"k": 5, "concentration": 0.5, "sampling": "dirichlet"}
-    p, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=1, step=3, **options)
-    again, _ = draw_preferences([2, 1], [9, 8], seed=1, step=3, **options)
-    assert torch.equal(p[[2, 1]], again)
-    for seed, step, draw in ((2, 3, 0), (1, 4, 0), (1, 3, 1)):
-        other, _ = draw_preferences([0, 1, 2], [7, 8, 9], seed=seed, step=step, draw=draw, **options)
-        assert not torch.equal(p, other)

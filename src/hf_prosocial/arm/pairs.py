@@ -65,7 +65,8 @@ def read_pairs(
     """Read a JSON-lines file in TRL's preference format plus `attribute`, and tokenise it.
 
     A row is `{"attribute": name, "prompt": ..., "chosen": ..., "rejected": ...}`, each text a list of chat messages or
-    a plain string. A malformed row is left out and kept, with its line and reason, in `Pairs.malformed`.
+    a plain string. Where people preferred the reply in several objectives, `attribute` is a list of names, and the row
+    becomes a pair for each. A malformed row is left out and kept, with its line and reason, in `Pairs.malformed`.
 
     Args:
         path: the file.
@@ -95,27 +96,31 @@ def tokenize_rows(
     pairs = Pairs(tuple(objectives))
     for line, row in enumerate(rows, start=1):
         try:
-            pairs.rows.append(_pair(line, row, tokenizer, pairs.objectives, max_length))
+            pairs.rows += _pairs_of(line, row, tokenizer, pairs.objectives, max_length)
         except MalformedRowError as error:
             pairs.malformed[line] = error
     return pairs
 
 
-def _pair(
+def _pairs_of(
     line: int,
     row: str | dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     objectives: tuple[str, ...],
     max_length: int,
-) -> Pair:
+) -> list[Pair]:
     row = row_of(row, FIELDS)
-    if row["attribute"] not in objectives:
+    names = row["attribute"] if isinstance(row["attribute"], list) else [row["attribute"]]
+    unknown = [name for name in names if name not in objectives]
+    if unknown or not names:
         raise MalformedRowError("unknown attribute", f"{row['attribute']!r} is not among {list(objectives)}")
+    if len(set(names)) < len(names):
+        raise MalformedRowError("an attribute twice", str(names))
     prompt, chosen = prompt_and_reply(tokenizer, row["prompt"], row["chosen"])
     _, rejected = prompt_and_reply(tokenizer, row["prompt"], row["rejected"])
     if chosen == rejected:
         raise MalformedRowError("both replies alike")
-    pair = Pair(line, objectives.index(row["attribute"]), prompt, chosen, rejected)
-    if pair.length > max_length:
-        raise MalformedRowError("too long", f"{pair.length} tokens, at most {max_length}")
-    return pair
+    pairs = [Pair(line, objectives.index(name), prompt, chosen, rejected) for name in names]
+    if pairs[0].length > max_length:
+        raise MalformedRowError("too long", f"{pairs[0].length} tokens, at most {max_length}")
+    return pairs

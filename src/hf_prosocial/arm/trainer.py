@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
 from .conflict import Conflict, conflict_weights
 from .losses import contrast_losses, pair_losses
 from .pairs import Pair, Pairs
-from .preference_sampling import Sampling, draw_preferences
+from .preference_sampling import PreferenceSampler, Sampling
 from .training_figures import TrainingFigures
 
 
@@ -31,7 +31,9 @@ class ArmTrainingArguments(TrainingArguments):
     Args:
         beta_r: β_r of the loss, the inverse temperature of a pair's log-ratio  [PARM: 0.01].
         preference_concentration: α of the Dirichlet that each row's preference is drawn from  [PARM: 0.5].
-        preference_sampling: "dirichlet" or "size_biased"; the same expected loss, see `draw_preferences`.
+        preference_sampling: "dirichlet", "size_biased", "step" (one preference a step [PARM]) or "grid"; see
+            `PreferenceSampler`.
+        preference_divisions, preference_corners: the grid's steps of 1/n, and whether one-hot preferences are on it.
         w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
         conflict: how the objectives' gradients become one update: "pcgrad", each loses what conflicts with another;
             "upgrad", likewise by TorchJD's projection; "none", the weighted sum  [PARM].
@@ -41,7 +43,11 @@ class ArmTrainingArguments(TrainingArguments):
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
     preference_concentration: float = field(default=0.5, metadata={"help": "α of the preferences' Dirichlet"})
-    preference_sampling: Sampling = field(default="dirichlet", metadata={"help": "dirichlet or size_biased"})
+    preference_sampling: Sampling = field(
+        default="dirichlet", metadata={"help": "dirichlet, size_biased, step or grid"}
+    )
+    preference_divisions: int = field(default=4, metadata={"help": "steps of the grid: multiples of 1/n"})
+    preference_corners: bool = field(default=True, metadata={"help": "whether the grid has one-hot preferences"})
     w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
     preference_contrast: float = field(default=0.0, metadata={"help": "weight γ of the contrast of two preferences"})
     conflict: Conflict = field(default="pcgrad", metadata={"help": "pcgrad, upgrad or none (a weighted sum)"})
@@ -58,10 +64,14 @@ class ArmTrainingArguments(TrainingArguments):
             )
         if not 0 <= self.preference_contrast < math.inf:
             raise ValueError(f"preference_contrast must be 0 or above, found {self.preference_contrast}")
-        if self.preference_sampling not in ("dirichlet", "size_biased"):
-            raise ValueError(f"preference_sampling is dirichlet or size_biased, found {self.preference_sampling!r}")
-        if self.conflict not in ("pcgrad", "upgrad", "none"):
-            raise ValueError(f"conflict is pcgrad, upgrad or none, found {self.conflict!r}")
+        if self.preference_sampling not in get_args(Sampling):
+            raise ValueError(
+                f"preference_sampling is {', '.join(get_args(Sampling))}, found {self.preference_sampling!r}"
+            )
+        if self.preference_divisions < 1:
+            raise ValueError(f"preference_divisions must be 1 or more, found {self.preference_divisions}")
+        if self.conflict not in get_args(Conflict):
+            raise ValueError(f"conflict is {', '.join(get_args(Conflict))}, found {self.conflict!r}")
 
 
 class PairDataset(Dataset):
@@ -186,7 +196,10 @@ class ArmTrainer(Trainer):
         p, weight = self._preferences(inputs, settings.preference_sampling, draw=0)
         drawn, batch = [p], inputs
         if settings.preference_contrast > 0:
-            drawn.append(self._preferences(inputs, "dirichlet", draw=1)[0])
+            other: Sampling = (
+                "dirichlet" if settings.preference_sampling == "size_biased" else settings.preference_sampling
+            )
+            drawn.append(self._preferences(inputs, other, draw=1)[0])
             batch = {name: torch.cat([values, values]) for name, values in inputs.items()}
         # Set until the next step, not only for the forward pass: gradient checkpointing recomputes in the backward.
         self.tuner.set_preference(torch.cat(drawn))
@@ -250,16 +263,17 @@ class ArmTrainer(Trainer):
     def _preferences(
         self, inputs: dict[str, Tensor], sampling: Sampling, draw: int
     ) -> tuple[Float[Tensor, "rows k"], Float[Tensor, " rows"]]:
-        return draw_preferences(
-            inputs["objective"].tolist(),
-            inputs["line"].tolist(),
-            k=len(self.objectives),
-            concentration=self.settings.preference_concentration,
-            sampling=sampling,
-            seed=self.args.seed,
-            step=self.state.global_step,
-            draw=draw,
+        settings = self.settings
+        sampler = PreferenceSampler(
+            len(self.objectives),
+            sampling,
+            settings.preference_concentration,
+            settings.seed,
+            settings.preference_divisions,
+            settings.preference_corners,
         )
+        objectives, lines = inputs["objective"].tolist(), inputs["line"].tolist()
+        return sampler.draw(objectives, lines, step=self.state.global_step, draw=draw)
 
     def prediction_step(
         self,

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.arm import ArmTrainer, ArmTrainingArguments, measure_margins, read_pairs, record_base
 from hf_prosocial.arm.report import margin_summary, margin_table
+from hf_prosocial.arm.resume import last_whole_checkpoint
 from hf_prosocial.bases import SMOLLM2, find_base
 from hf_prosocial.files import sha256, write_json, write_text
 from hf_prosocial.hub import arm_card
@@ -46,10 +47,18 @@ class ArmRecipe:
 def run_train(arguments: list[str]) -> None:
     """Train, save the adapter to `output_dir`, measure margins on `dev_data`, and write `training.json` beside it.
 
+    `--resume` goes on from the last whole checkpoint in `output_dir`; where there is none, it starts anew.
+
     Raises:
         ValueError: an unreadable recipe, or data without a row to train on.
     """
-    recipe, training = parse_recipe(arguments, ArmRecipe, ArmTrainingArguments)
+    resume = "--resume" in arguments
+    options = [option for option in arguments if option != "--resume"]
+    recipe, training = parse_recipe(options, ArmRecipe, ArmTrainingArguments)
+    if resume:
+        last = last_whole_checkpoint(str(training.output_dir))
+        print(f"going on from {last}" if last else f"no whole checkpoint in {training.output_dir}", file=sys.stderr)
+        training.resume_from_checkpoint = None if last is None else str(last)
     source = find_base(recipe.base)
     print(f"base: {source.description}", file=sys.stderr)
     base, tokenizer = source.load()
