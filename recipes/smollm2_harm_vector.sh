@@ -29,7 +29,7 @@ measure() {
 # The fronts of all kinds of vectors. A LoRA on the linear layers moves 0.789 of the entries: density 0.788 is all of it.
 measure runs/direg-sweep --density 0.02 --density 0.1 --density 0.788 --scale 0.1 --scale 0.5 --scale 1 --scale 2 \
     --contrast 1 --contrast 0.55 --kind plain --kind contrast --kind contrast0.55-protected \
-    --held-out 0.03 --text-tokens 4096 --question-count 20 --prompt-count 30
+    --text-tokens 4096 --question-count 20 --prompt-count 30
 
 # The vector that fits into 10 MB, and its λ; then packed as the package has it.
 measure runs/direg-released --density 0.018 --compact --scale 2 --scale 2.1 --scale 2.2 \

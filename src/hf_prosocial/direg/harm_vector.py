@@ -32,10 +32,17 @@ class HarmVector:
     """τ_m on disk: of τ = θ_h − θ (or θ_h − θ_b) the entries of largest magnitude.
 
     Memory holds one tensor's entries at a time, however large the model is.
+
+    Args:
+        file: the vector's file.
+        source: where it was found, if not there: a Hub id.
+
+    Raises:
+        ValueError: not a whole safetensors file, or not a harm vector's.
     """
 
-    def __init__(self, file: str | Path) -> None:
-        self._content = VectorFile(Path(file))
+    def __init__(self, file: str | Path, source: str | None = None) -> None:
+        self._content = VectorFile(Path(file), source)
 
     @property
     def file(self) -> Path:
@@ -286,9 +293,8 @@ class HarmVector:
         cls, path_or_id: str | Path, *, revision: str | None = None, token: str | bool | None = None
     ) -> "HarmVector":
         """Open a vector: its file, a directory with `harm_vector.safetensors`, or a Hub id."""
-        vector = cls.__new__(cls)
-        vector._content = find_vector(path_or_id, revision=revision, token=token)
-        return vector
+        found = find_vector(path_or_id, revision=revision, token=token)
+        return cls(found.file, found.source)
 
     def push_to_hub(
         self,
