@@ -22,7 +22,7 @@ from hf_prosocial.arm.losses import pair_losses
 from hf_prosocial.arm.pairs import Pair, Pairs
 from hf_prosocial.bases import find_base
 
-REPEATS = 8
+REPEATS = 3
 PAIRS, PROMPT, REPLY = 8, 64, 64
 MEMORY = """
 import sys
