@@ -42,13 +42,12 @@ def goals() -> list[Goal]:
     print(f"{source.description}, fp32; {vector.summary()}; λ = {scale:g}")
     print("has_refusal_words on XSTest's completions, by people's labels: " + _validated())
     measures = data.measures(tokenizer)
-    figures, replies = {}, {}
+    figures = {}
     for name in ("base", "safe base"):
         if name == "safe base":
             vector.subtract_from(model, scale)
-        replies[name] = _xstest_replies(model, tokenizer)
         figures[name] = {figure: measure(model) for figure, measure in measures.items()}
-        figures[name] |= _refusals(replies[name])
+        figures[name] |= _refusals(_xstest_replies(model, tokenizer))
     changes = {figure: figures["safe base"][figure] - value for figure, value in figures["base"].items()}
     for figure, change in changes.items():
         print(f"{figure:40} {figures['base'][figure]:8.4f} {figures['safe base'][figure]:8.4f} {change:+8.4f}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations_with_replacement
 from typing import Literal
 
@@ -55,11 +56,7 @@ class PreferenceSampler:
 
     def grid(self) -> Float[np.ndarray, "points k"]:
         """All weights that are multiples of 1/n and sum to 1, with or without the corners."""
-        points = [
-            np.bincount(chosen, minlength=self.k) / self.divisions
-            for chosen in combinations_with_replacement(range(self.k), self.divisions)
-        ]
-        return np.array([point for point in points if self.corners or point.max() < 1]).reshape(-1, self.k)
+        return _grid(self.k, self.divisions, self.corners)
 
     def draw(
         self, objectives: Sequence[int], lines: Sequence[int], *, step: int, draw: int = 0
@@ -89,3 +86,12 @@ class PreferenceSampler:
         if self.sampling == "size_biased":
             alpha[objective] += 1
         return random.dirichlet(alpha)
+
+
+@cache
+def _grid(k: int, divisions: int, corners: bool) -> Float[np.ndarray, "points k"]:
+    # Every row draws from it, so that it is made once.
+    points = [
+        np.bincount(chosen, minlength=k) / divisions for chosen in combinations_with_replacement(range(k), divisions)
+    ]
+    return np.array([point for point in points if corners or point.max() < 1]).reshape(-1, k)
