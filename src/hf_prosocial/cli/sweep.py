@@ -107,9 +107,9 @@ def _vector(
         )
     vector = HarmVector(file)
     record = vector.record
-    share = record.protection.share if record.protection else None
-    made_of = (record.base, record.harmful, record.benign, share, record.compact)
-    asked = (base, harmful, kind.benign, protected if kind.protect else None, compact)
+    protection = (record.protection.file, record.protection.share) if record.protection else None
+    made_of = (record.base, record.harmful, record.benign, protection, record.compact)
+    asked = (base, harmful, kind.benign, (str(kind.protect), protected) if kind.protect else None, compact)
     if made_of != asked:
         raise ValueError(f"{file} is of {made_of}, not of {asked}; choose another folder")
     return vector
