@@ -153,14 +153,14 @@ def recipe(saved_arm, tmp_path):
     return path
 
 
-def train(*arguments):
+def train(*arguments, command="train"):
     """In a process of its own: transformers gives its arguments values that the checker of this one refuses."""
-    command = [sys.executable, "-c", "from hf_prosocial.cli import app; app()", "arm", "train", *map(str, arguments)]
+    command = [sys.executable, "-c", "from hf_prosocial.cli import app; app()", "arm", command, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_train_saves_an_arm_that_guides_its_base_and_a_record(recipe, saved_arm):
-    done = train("--config", recipe, "--r1", 2, "--seed", 3)
+    done = train("--config", recipe, "--r1", 2, "--seed", 3, "--logging_steps", 1)
     assert done.returncode == 0, done.stderr
     output = recipe.parent / "arm"
     record = json.loads((output / "training.json").read_text())
@@ -174,6 +174,9 @@ def test_train_saves_an_arm_that_guides_its_base_and_a_record(recipe, saved_arm)
     assert card.startswith("---\nbase_model:")
     assert "| one-hot p" in card
     assert "{{" not in card
+    for picture in ("training-curves.png", "training-conflicts.png"):
+        assert (output / picture).read_bytes().startswith(b"\x89PNG")
+        assert f"]({picture})" in card
     guided = run("generate", "hello", "--base", saved_arm[0], "--arm", output, "--max-new-tokens", 3)
     assert guided.exit_code == 0, guided.output
 
@@ -207,3 +210,23 @@ def test_train_resumes_from_the_last_whole_checkpoint(recipe):
     done = train("--config", recipe, "--output_dir", recipe.parent / "other", "--resume")
     assert done.returncode == 0, done.stderr
     assert "no whole checkpoint" in done.stderr
+
+
+def test_train_genarm_saves_an_adapter_for_each_objective_and_a_record(recipe):
+    recipe.write_text(recipe.read_text().replace("max_steps: 3", "num_train_epochs: 2"))
+    done = train("--config", recipe, "--r", 3, "--logging_steps", 1, command="train-genarm")
+    assert done.returncode == 0, done.stderr
+    output = recipe.parent / "arm"
+    record = json.loads((output / "training.json").read_text())
+    assert record["command"][:3] == ["prosocial", "arm", "train-genarm"]
+    assert record["recipe"]["r"] == 3
+    assert list(record["log"]) == list(OBJECTIVES)
+    assert len(record["dev"]["control_matrix"]) == 5
+    assert record["base"]["weight_hashes"] == json.loads((output / "genarm.json").read_text())["base_weight_hashes"]
+    assert all((output / name / "adapter_model.safetensors").is_file() for name in OBJECTIVES)
+    done = train("--config", recipe, "--r", 3, "--resume", command="train-genarm")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((output / "training.json").read_text())["dev"] == record["dev"]
+    done = train("--config", recipe, "--conflict", "pcgrad", command="train-genarm")
+    assert done.returncode != 0
+    assert "conflict" in done.stderr

@@ -16,6 +16,7 @@ What there is:
 - `Preference`: weights over named objectives.
 - `PBLoraConfig`, `PBLoraModel`: the adapter, as a PEFT tuner; `bake(preference)` makes it an ordinary LoRA.
 - `ArmTrainer`, `ArmTrainingArguments`, `read_pairs`: train one from preference pairs.
+- `train_genarm`, `GenArm`, `GenArmProcessor`: the baseline, one LoRA for each objective, under the same data and loss.
 - `load_arm`: an adapter and its base, checked against each other.
 - `ProSocialProcessor`, `GuidanceLostError`: guided inference, and what is raised where guidance would be lost.
 """
@@ -24,9 +25,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .arm import ArmTrainer, ArmTrainingArguments, BaseMismatchError, load_arm, read_pairs
+    from .arm import (
+        ArmTrainer,
+        ArmTrainingArguments,
+        BaseMismatchError,
+        PairTrainingArguments,
+        load_arm,
+        read_pairs,
+    )
     from .decoding import GuidanceLostError, ProSocialProcessor
     from .direg import HarmVector
+    from .genarm import GenArm, GenArmProcessor, train_genarm
     from .pblora import PBLoraConfig, PBLoraModel
     from .preference import OBJECTIVES, Preference
 
@@ -41,8 +50,12 @@ _PLACES = {
     "ArmTrainer": "arm",
     "ArmTrainingArguments": "arm",
     "BaseMismatchError": "arm",
+    "GenArm": "genarm",
+    "PairTrainingArguments": "arm",
     "load_arm": "arm",
+    "train_genarm": "genarm",
     "read_pairs": "arm",
+    "GenArmProcessor": "genarm",
     "GuidanceLostError": "decoding",
     "HarmVector": "direg",
     "ProSocialProcessor": "decoding",
@@ -53,14 +66,18 @@ __all__ = [
     "ArmTrainer",
     "ArmTrainingArguments",
     "BaseMismatchError",
+    "GenArm",
+    "GenArmProcessor",
     "GuidanceLostError",
     "HarmVector",
     "PBLoraConfig",
     "PBLoraModel",
+    "PairTrainingArguments",
     "Preference",
     "ProSocialProcessor",
     "load_arm",
     "read_pairs",
+    "train_genarm",
 ]
 
 

@@ -156,6 +156,30 @@ class Preference(Mapping[str, float]):
         return f"Preference({given}{over})"
 
 
+Preferences = Preference | Sequence[Preference] | Tensor
+"""One preference for all rows, or one per row; or plain weights of shape (k,) or (rows, k)."""
+
+
+def weights_of(preference: Preferences, objectives: tuple[str, ...]) -> Float[Tensor, "*rows k"]:
+    """The weights p in the order of `objectives`, fp32, on the CPU unless given as a tensor elsewhere.
+
+    Raises:
+        ValueError: an objective that is not among them, or weights of a wrong shape or off the simplex.
+    """
+    if isinstance(preference, Preference):
+        return preference.tensor(objectives=objectives)
+    if not isinstance(preference, Tensor):
+        if not preference:
+            raise ValueError("expected one preference or more, found an empty sequence")
+        return torch.stack([one.tensor(objectives=objectives) for one in preference])
+    k, weights = len(objectives), preference.float()
+    if weights.ndim not in (1, 2) or weights.shape[-1] != k:
+        raise ValueError(f"expected weights of shape ({k},) or (rows, {k}), found {tuple(weights.shape)}")
+    if not ((weights >= 0).all() and ((weights.sum(-1) - 1).abs() <= 1e-3).all()):
+        raise ValueError(f"weights must be >= 0 and each row must sum to 1, found {weights.tolist()}")
+    return weights
+
+
 def _checked_objectives(objectives: Sequence[str] | None) -> tuple[str, ...]:
     if objectives is None:
         return OBJECTIVES

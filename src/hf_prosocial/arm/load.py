@@ -3,22 +3,16 @@
 import copy
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_prosocial.identity import RECORDED_DTYPES, tokenizer_hash, weight_hash, weight_hashes
 from hf_prosocial.pblora import PBLoraConfig
 
-MISMATCHES = ("base_weights", "tokenizer", "chat_template")
-"""What `load_arm` compares with the adapter's record, and what `allow_mismatch` may name."""
-
-
-class BaseMismatchError(ValueError):
-    """The adapter was trained on another base, tokenizer or chat template."""
+from .base_record import check_base, check_names
 
 
 def load_arm(
@@ -55,9 +49,7 @@ def load_arm(
         BaseMismatchError: a recorded hash or template differs from what was found.
         ValueError: not a PBLoRA adapter, no base known, or arguments that contradict each other.
     """
-    unknown = sorted(set(allow_mismatch) - set(MISMATCHES))
-    if unknown:
-        raise ValueError(f"allow_mismatch may name {list(MISMATCHES)}, found {unknown}")
+    check_names(allow_mismatch)
     config = _adapter_config(arm_id, objectives, revision, token)
     if isinstance(base, PreTrainedModel):
         if dtype != "auto" or device_map is not None:
@@ -74,25 +66,11 @@ def load_arm(
         model = AutoModelForCausalLM.from_pretrained(base_id, dtype=dtype, device_map=device_map)
         if tokenizer is None and config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
             tokenizer = AutoTokenizer.from_pretrained(base_id)
-    _check(arm_id, config, model, tokenizer, allow_mismatch)
+    check_base(arm_id, config, model, tokenizer, allow_mismatch)
     hub: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value}
     arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
     return arm.eval()
-
-
-def record_base(
-    config: PBLoraConfig, base: nn.Module, tokenizer: PreTrainedTokenizerBase, name_or_path: str | None = None
-) -> None:
-    """Write into an adapter's configuration what `load_arm` compares: the base's weights, the tokenizer, its template.
-
-    Call it on the base in the dtype of its checkpoint: hashes for narrower dtypes follow from that, not the reverse.
-    """
-    config.base_weight_hashes = weight_hashes(base)
-    config.tokenizer_hash = tokenizer_hash(tokenizer)
-    config.chat_template = cast(str | None, tokenizer.chat_template)
-    if name_or_path is not None:
-        config.base_model_name_or_path = name_or_path
 
 
 def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
@@ -119,36 +97,3 @@ def _adapter_config(
         config.objectives = tuple(objectives)
         config.name_objectives()
     return config
-
-
-def _check(
-    arm_id: str | Path,
-    config: PBLoraConfig,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None,
-    allow_mismatch: Collection[str],
-) -> None:
-    found: list[str] = []
-    if config.base_weight_hashes is not None and "base_weights" not in allow_mismatch:
-        dtype = str(model.dtype).removeprefix("torch.")
-        expected = config.base_weight_hashes.get(dtype)
-        if expected is None:
-            known = ", ".join(str(one).removeprefix("torch.") for one in RECORDED_DTYPES)
-            found.append(f"base_weights: the base is in {dtype}, but weights are recorded for {known} only")
-        elif (actual := weight_hash(model, model.dtype)) != expected:
-            found.append(f"base_weights: the adapter was trained on {expected[:12]}..., this base is {actual[:12]}...")
-    if tokenizer is not None:
-        if config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
-            actual = tokenizer_hash(tokenizer)
-            if actual != config.tokenizer_hash:
-                found.append(f"tokenizer: trained with {config.tokenizer_hash[:12]}..., this one is {actual[:12]}...")
-        other_template = config.chat_template not in (None, tokenizer.chat_template)
-        if other_template and "chat_template" not in allow_mismatch:
-            found.append("chat_template: the adapter was trained with another template than this tokenizer's")
-    if found:
-        names = ", ".join(repr(line.partition(":")[0]) for line in found)
-        raise BaseMismatchError(
-            f"the adapter {arm_id} does not belong to this base:\n  "
-            + "\n  ".join(found)
-            + f"\nUse the base {config.base_model_name_or_path!r}, or accept it by allow_mismatch=[{names}]"
-        )

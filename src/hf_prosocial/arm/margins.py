@@ -1,12 +1,16 @@
 """How well an ARM orders held-out pairs, and whether its preference controls which ones  [METHOD, What is measured]."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.pblora import tuner_of
@@ -95,21 +99,45 @@ def measure_margins(arm: PeftModel, pairs: Pairs, *, pad_token_id: int, batch_to
         batch_tokens: the most tokens, padding included, of one forward pass.
     """
     tuner = tuner_of(arm)
-    adapter, model = tuner.one_adapter(), tuner.wrapped
-    check_attention(model.config, max(pair.length for pair in pairs.rows))
-    k = len(pairs.objectives)
-    weights = torch.cat([torch.eye(k), Preference.uniform(objectives=pairs.objectives).tensor()[None]])
-    base, guided = torch.empty(2, len(pairs.rows)), torch.empty(k + 1, 2, len(pairs.rows))
+    adapter = tuner.one_adapter()
+    preferences = [Preference.one_hot(name, objectives=pairs.objectives) for name in pairs.objectives]
+    preferences.append(Preference.uniform(objectives=pairs.objectives))
+    settings: list[Setting] = [arm.disable_adapter]
+    for preference in preferences:
+        weights = tuner.preference_weights(preference, adapter)
+        settings.append(partial(tuner.preference_state.using, adapter, weights))
+    base, *guided = score_pairs(arm, tuner.wrapped, pairs, settings, pad_token_id, batch_tokens)
+    return margins_of(pairs, base, torch.stack(guided))
+
+
+Setting = Callable[[], AbstractContextManager]
+"""Puts a model into a state for the duration of a `with` block."""
+
+
+def score_pairs(
+    arm: PeftModel,
+    wrapped: PreTrainedModel,
+    pairs: Pairs,
+    settings: Sequence[Setting],
+    pad_token_id: int,
+    batch_tokens: int,
+) -> Float[Tensor, "settings 2 pairs"]:
+    """log π(y | x) of each pair's chosen and rejected reply in each of some settings of a model; nats."""
+    check_attention(wrapped.config, max(pair.length for pair in pairs.rows))
+    scores = torch.empty(len(settings), 2, len(pairs.rows))
     with torch.no_grad(), tqdm(total=len(pairs.rows), desc="margins", unit="pair", disable=None) as progress:
         for indices in batches_by_length([pair.packed_length for pair in pairs.rows], batch_tokens):
             batch = collate([pairs.rows[index] for index in indices], pad_token_id)
-            batch = {name: values.to(model.device) for name, values in batch.items()}
-            with arm.disable_adapter():
-                base[:, indices] = pair_log_probs(arm, batch, model.dtype).cpu()
-            for row, p in enumerate(weights):
-                with tuner.preference_state.using(adapter, tuner.preference_weights(p, adapter)):
-                    guided[row][:, indices] = pair_log_probs(arm, batch, model.dtype).cpu()
+            batch = {name: values.to(wrapped.device) for name, values in batch.items()}
+            for row, setting in enumerate(settings):
+                with setting():
+                    scores[row][:, indices] = pair_log_probs(arm, batch, wrapped.dtype).cpu()
             progress.update(len(indices))
+    return scores
+
+
+def margins_of(pairs: Pairs, base: Float[Tensor, "2 pairs"], guided: Float[Tensor, "preferences 2 pairs"]) -> Margins:
+    """Scores as `Margins`."""
     tokens = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in pairs.rows]).T.float()
     objective = torch.tensor([pair.objective for pair in pairs.rows])
     return Margins(pairs.objectives, objective, tokens, base, guided)

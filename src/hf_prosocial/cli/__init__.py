@@ -152,5 +152,20 @@ def train(
         run_train(options or [])
 
 
+@arm_app.command(
+    "train-genarm",
+    context_settings={"ignore_unknown_options": True},
+    add_help_option=False,
+)
+def train_genarm(
+    options: Annotated[list[str] | None, typer.Argument(help="--config recipe.yaml, and options over it.")] = None,
+) -> None:
+    """Train the baseline GenARM, a LoRA for each objective: --config recipe.yaml, and options as of `train`."""
+    from .train_genarm import run_train_genarm
+
+    with plain_errors():
+        run_train_genarm(options or [])
+
+
 if __name__ == "__main__":
     app()

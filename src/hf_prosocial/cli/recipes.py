@@ -30,6 +30,11 @@ def parse_recipe(arguments: list[str], recipe: type[Recipe], training: type[Argu
     return parsed
 
 
+def resume_asked(arguments: list[str]) -> tuple[list[str], bool]:
+    """The other options, and whether `--resume` was among them."""
+    return [option for option in arguments if option != "--resume"], "--resume" in arguments
+
+
 def changed(training: TrainingArguments) -> dict[str, Any]:
     """The training arguments that differ from their defaults, and the seed."""
     values = training.to_dict()

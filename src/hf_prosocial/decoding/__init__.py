@@ -1,5 +1,6 @@
 """GUI-Gen, guided inference: π(y_t | x, y_<t, p) ∝ π_s(y_t | x, y_<t) · π_r(y_t | x, y_<t, p)^β."""
 
-from .processor import GuidanceLostError, ProSocialProcessor
+from .guide import GuidanceLostError
+from .processor import ProSocialProcessor
 
 __all__ = ["GuidanceLostError", "ProSocialProcessor"]

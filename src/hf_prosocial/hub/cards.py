@@ -52,7 +52,12 @@ on and no others; their hash is checked."""
 
 
 def arm_card(
-    record: Mapping[str, Any], figures: str, *, repo_id: str = "path-or-hub-id", licence: str = "apache-2.0"
+    record: Mapping[str, Any],
+    figures: str,
+    *,
+    repo_id: str = "path-or-hub-id",
+    licence: str = "apache-2.0",
+    pictures: Sequence[str] = (),
 ) -> str:
     """The card of a trained ARM.
 
@@ -61,6 +66,7 @@ def arm_card(
         figures: Markdown tables of held-out margins.
         repo_id: what the usage snippet loads.
         licence: of the adapter, as the Hub writes it.
+        pictures: names of picture files beside the card.
     """
     recipe = record["recipe"]
     counts = ", ".join(f"{name} {count}" for name, count in record["pairs"]["used"].items())
@@ -89,7 +95,7 @@ def arm_card(
         introduction=_ARM_INTRODUCTION.format(base=recipe["base"], objectives=", ".join(recipe["objectives"])),
         usage=_ARM_USAGE.format(base=recipe["base"], preference=preference, id=repo_id),
         how=how,
-        figures=figures or "No held-out pairs were given.",
+        figures=(figures or "No held-out pairs were given.") + _shown(pictures),
         limits=_ARM_LIMITS,
         base=recipe["base"],
         relation="adapter",

@@ -72,7 +72,8 @@ def _arm(folder: Path) -> Publication:
     missing = [name for name in _ARM_FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}; `prosocial arm train` writes them when it is done")
-    return Publication(folder, "ARM adapter", _read(folder / TRAINING), tuple(folder / name for name in _ARM_FILES))
+    files = [*(folder / name for name in _ARM_FILES), *sorted(folder.glob("training-*.png"))]
+    return Publication(folder, "ARM adapter", _read(folder / TRAINING), tuple(files))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -85,11 +85,12 @@ def push(
 
 def _render(publication: Publication, folder: Path, repo_id: str, base: str, licence: str) -> None:
     """Write the card, the record and the pictures."""
-    pictures = [*(file.name for file in publication.files if file.suffix == ".png" and file.name != HEAT_MAP), HEAT_MAP]
+    drawn = [file.name for file in publication.files if file.suffix == ".png" and file.name != HEAT_MAP]
+    pictures = [*drawn, HEAT_MAP]
     if publication.kind == "ARM adapter":
         record = publication.record
         figures = _figures_of(publication.folder)
-        card = arm_card(record, figures, repo_id=repo_id, licence=licence)
+        card = arm_card(record, figures, repo_id=repo_id, licence=licence, pictures=drawn)
         hashes = {file.name: sha256(file) for file in publication.files if file.suffix == ".safetensors"}
         kept = {key: record[key] for key in record if key != "log"}
         machine = {"made_by": "prosocial arm train", **kept, "sha256": hashes}
@@ -113,7 +114,7 @@ def _figures_of(folder: Path) -> str:
     """The tables of a trained ARM's card, as training wrote them."""
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    match = re.search(r"^## Figures\n\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+    match = re.search(r"^## Figures\n\n(.*?)^(?:!\[|## )", text, re.DOTALL | re.MULTILINE)
     return match.group(1).strip() if match else ""
 
 

@@ -14,11 +14,11 @@ from peft.mapping import (
 
 from .config import PBLoraConfig, PBLoraType
 from .layer import PBLoraLayer
-from .model import PBLoraModel, Preferences, set_preference, tuner_of
+from .model import PBLoraModel, set_preference, tuner_of
 
 # PEFT's register_peft_method takes only names of its own enum, so that the mappings are filled here.
 PEFT_TYPE_TO_CONFIG_MAPPING[PBLoraType.PBLORA] = PBLoraConfig  # ty: ignore[invalid-assignment]
 PEFT_TYPE_TO_TUNER_MAPPING[PBLoraType.PBLORA] = PBLoraModel  # ty: ignore[invalid-assignment]
 PEFT_TYPE_TO_PREFIX_MAPPING[PBLoraType.PBLORA] = PBLoraModel.prefix  # ty: ignore[invalid-assignment]
 
-__all__ = ["PBLoraConfig", "PBLoraLayer", "PBLoraModel", "Preferences", "set_preference", "tuner_of"]
+__all__ = ["PBLoraConfig", "PBLoraLayer", "PBLoraModel", "set_preference", "tuner_of"]

@@ -1,6 +1,5 @@
 """The PBLoRA tuner: what `get_peft_model` and `PeftModel.from_pretrained` build around a model."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,15 +12,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from hf_prosocial.preference import Preference
+from hf_prosocial.preference import Preference, Preferences, weights_of
 
 from .bake import baked_lora, write_baked
 from .config import PBLoraConfig
 from .layer import PBLoraLayer
 from .preference_state import PreferenceState
-
-Preferences = Preference | Sequence[Preference] | Tensor
-"""One preference for all rows, or one per row; or plain weights of shape (k,) or (rows, k)."""
 
 
 class PBLoraModel(BaseTuner):
@@ -83,7 +79,7 @@ class PBLoraModel(BaseTuner):
         Raises:
             ValueError: as `set_preference`.
         """
-        return _weights(preference, self.adapter_config(adapter_name).names).to(next(self.model.parameters()).device)
+        return weights_of(preference, self.adapter_config(adapter_name).names).to(next(self.model.parameters()).device)
 
     def bake(
         self, preference: Preference, adapter_name: str | None = None
@@ -202,19 +198,4 @@ def set_preference(model: nn.Module, preference: Preferences, adapter_name: str)
     layer = next((module for module in model.modules() if isinstance(module, PBLoraLayer)), None)
     if layer is None or adapter_name not in layer.pblora_config:
         raise ValueError(f"{type(model).__name__} has no PBLoRA adapter {adapter_name!r}")
-    layer.preference_state.set(adapter_name, _weights(preference, layer.pblora_config[adapter_name].names))
-
-
-def _weights(preference: Preferences, objectives: tuple[str, ...]) -> Float[Tensor, "*rows k"]:
-    if isinstance(preference, Preference):
-        return preference.tensor(objectives=objectives)
-    if not isinstance(preference, Tensor):
-        if not preference:
-            raise ValueError("expected one preference or more, found an empty sequence")
-        return torch.stack([one.tensor(objectives=objectives) for one in preference])
-    k, weights = len(objectives), preference.float()
-    if weights.ndim not in (1, 2) or weights.shape[-1] != k:
-        raise ValueError(f"expected weights of shape ({k},) or (rows, {k}), found {tuple(weights.shape)}")
-    if not ((weights >= 0).all() and ((weights.sum(-1) - 1).abs() <= 1e-3).all()):
-        raise ValueError(f"weights must be >= 0 and each row must sum to 1, found {weights.tolist()}")
-    return weights
+    layer.preference_state.set(adapter_name, weights_of(preference, layer.pblora_config[adapter_name].names))

@@ -1,0 +1,75 @@
+"""How a reward model is trained: transformers' TrainingArguments, and what is of pairs and of PV-ARM."""
+
+import math
+from dataclasses import dataclass, field
+from typing import get_args
+
+import torch
+from transformers import TrainingArguments
+
+from .conflict import Conflict
+from .preference_sampling import Sampling
+
+
+@dataclass
+class PairTrainingArguments(TrainingArguments):
+    """transformers' TrainingArguments, for a reward model on preference pairs.
+
+    Args:
+        beta_r: β_r of the loss, the inverse temperature of a pair's log-ratio  [PARM: 0.01].
+    """
+
+    beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # torch warns at every batch where there is nothing to pin memory for.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+        if self.beta_r <= 0:
+            raise ValueError(f"beta_r must be above 0, found {self.beta_r}")
+
+
+@dataclass
+class ArmTrainingArguments(PairTrainingArguments):
+    """`PairTrainingArguments`, and what is PV-ARM's own.
+
+    Args:
+        preference_concentration: α of the Dirichlet that each row's preference is drawn from  [PARM: 0.5].
+        preference_sampling: "dirichlet", "size_biased", "step" (one preference a step [PARM]) or "grid"; see
+            `PreferenceSampler`.
+        preference_divisions, preference_corners: the grid's steps of 1/n, and whether one-hot preferences are on it.
+        w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
+        conflict: how the objectives' gradients become one update: "pcgrad", each loses what conflicts with another;
+            "upgrad", likewise by TorchJD's projection; "none", the weighted sum  [PARM].
+        preference_contrast: γ, the weight of `contrast_losses` beside METHOD's loss; above 0 each row is run under two
+            preferences, which doubles the cost.
+    """
+
+    preference_concentration: float = field(default=0.5, metadata={"help": "α of the preferences' Dirichlet"})
+    preference_sampling: Sampling = field(
+        default="dirichlet", metadata={"help": "dirichlet, size_biased, step or grid"}
+    )
+    preference_divisions: int = field(default=4, metadata={"help": "steps of the grid: multiples of 1/n"})
+    preference_corners: bool = field(default=True, metadata={"help": "whether the grid has one-hot preferences"})
+    w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
+    preference_contrast: float = field(default=0.0, metadata={"help": "weight γ of the contrast of two preferences"})
+    conflict: Conflict = field(default="pcgrad", metadata={"help": "pcgrad, upgrad or none (a weighted sum)"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preference_concentration <= 0 or self.w2_learning_rate_ratio <= 0:
+            raise ValueError(
+                "preference_concentration and w2_learning_rate_ratio must be above 0, found "
+                f"{self.preference_concentration} and {self.w2_learning_rate_ratio}"
+            )
+        if not 0 <= self.preference_contrast < math.inf:
+            raise ValueError(f"preference_contrast must be 0 or above, found {self.preference_contrast}")
+        if self.preference_sampling not in get_args(Sampling):
+            raise ValueError(
+                f"preference_sampling is {', '.join(get_args(Sampling))}, found {self.preference_sampling!r}"
+            )
+        if self.preference_divisions < 1:
+            raise ValueError(f"preference_divisions must be 1 or more, found {self.preference_divisions}")
+        if self.conflict not in get_args(Conflict):
+            raise ValueError(f"conflict is {', '.join(get_args(Conflict))}, found {self.conflict!r}")

@@ -1,0 +1,117 @@
+"""What trainers on preference pairs share: the data, its order, and the mean over an optimiser step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from .arguments import PairTrainingArguments
+from .batch import PairCollator, check_attention
+from .pairs import Pair, Pairs
+from .training_figures import TrainingFigures
+
+
+class PairDataset(Dataset):
+    """Pairs, one an item, for `Trainer`."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs.rows)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs.rows[index]
+
+
+class PairTrainer(Trainer):
+    """`transformers.Trainer` on pairs; `compute_loss` is a mean over all pairs of an optimiser step.
+
+    Args:
+        model: what is trained, a PEFT model.
+        wrapped: the transformers model in it.
+        args: the arguments; gradient checkpointing is made non-reentrant.
+        train_dataset, eval_dataset: pairs, from `read_pairs`.
+        processing_class: the tokenizer; its pad token fills the batches.
+        callbacks: transformers' callbacks.
+
+    Raises:
+        ValueError: `nn.DataParallel`, re-entrant checkpointing, or a model whose attention cannot take pairs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        wrapped: PreTrainedModel,
+        args: PairTrainingArguments,
+        train_dataset: Pairs,
+        processing_class: PreTrainedTokenizerBase,
+        eval_dataset: Pairs | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        for pairs in (train_dataset, eval_dataset):
+            if pairs is not None:
+                check_attention(wrapped.config, max((pair.length for pair in pairs.rows), default=0))
+        if args.n_gpu > 1:
+            raise ValueError("nn.DataParallel does not split a preference per row; use accelerate launch instead")
+        if args.gradient_checkpointing:
+            given: Any = args.gradient_checkpointing_kwargs or {}
+            if given.get("use_reentrant"):
+                raise ValueError("gradient checkpointing must be non-reentrant: use_reentrant=False")
+            args.gradient_checkpointing_kwargs = {**given, "use_reentrant": False}
+        pad = processing_class.pad_token_id
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=PairCollator(processing_class.eos_token_id if pad is None else pad),
+            train_dataset=PairDataset(train_dataset),
+            eval_dataset=None if eval_dataset is None else PairDataset(eval_dataset),
+            processing_class=processing_class,
+            callbacks=callbacks,
+        )
+        self.wrapped = wrapped
+        self.figures = TrainingFigures(train_dataset.objectives)
+        # The loss is already a mean over all pairs of the optimiser step.
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """Rows of similar length together, by `train_sampling_strategy="group_by_length"`; else Trainer's own."""
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not isinstance(dataset, PairDataset):
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthGroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            lengths=[pair.packed_length for pair in dataset.pairs.rows],
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Tensor | int | None]:
+        """The micro-batches of an optimiser step, and the number of pairs in all of them (N of the loss)."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        pairs = torch.tensor(sum(len(batch["objective"]) for batch in batches), device=device)
+        # Gradients are averaged over processes, so N is the processes' mean.
+        return batches, self.accelerator.reduce(pairs.float(), reduction="mean")
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's, with the figures of each objective and of the conflicts since the last line."""
+        super().log(logs | self.figures.take() if "loss" in logs else logs, start_time)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Evaluation by `Trainer`: the loss alone. Margins and control come from `hf_prosocial.arm.margins`."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss: Any = self.compute_loss(model, self._prepare_inputs(inputs))
+            return loss, None, None

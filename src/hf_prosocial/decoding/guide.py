@@ -1,0 +1,127 @@
+"""What a processor asks of the model that guides, and the PV-ARM as one."""
+
+import sys
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.generation.candidate_generator import AssistedCandidateGeneratorDifferentTokenizers
+
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.preference import Preferences
+
+from .follower import Follower
+
+
+class GuidanceLostError(RuntimeError):
+    """Text was generated, or would be, without the guidance that was asked for."""
+
+
+@runtime_checkable
+class Guide(Protocol):
+    """A reward model that follows a generation.
+
+    Attributes:
+        arm: the PEFT model; in evaluation mode while it guides.
+        model: the transformers model in it.
+        tokenizer_hash: of the tokenizer that it was trained with, if that was recorded.
+    """
+
+    arm: PeftModel
+    model: PreTrainedModel
+    tokenizer_hash: str | None
+
+    def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
+        """The preference's weights p, on the model's device."""
+        ...
+
+    def check(self) -> None:
+        """Raise where the adapters are no longer those that the guide was made for."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all rows; the weights have changed."""
+        ...
+
+    def next_logits(
+        self,
+        input_ids: Int[Tensor, "rows length"],
+        attention_mask: Int[Tensor, "rows length"],
+        lanes: Int[Tensor, " rows"],
+        weights: Float[Tensor, "*rows k"],
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """log π_r(· | p) of the token after the last column, up to a constant in each row.
+
+        Args:
+            input_ids, attention_mask: the rows so far, int64, on the model's device.
+            lanes: rows with different lanes have different preferences.
+            weights: p of each row, or the one p of all rows.
+        """
+        ...
+
+
+class PBLoraGuide:
+    """A PV-ARM as a guide: one model, whose adapter reads the preference.
+
+    Args:
+        arm: with one active PBLoRA adapter.
+    """
+
+    def __init__(self, arm: PeftModel) -> None:
+        self._tuner = tuner_of(arm)
+        self._adapter = self._tuner.one_adapter()
+        self.arm, self.model = arm, self._tuner.wrapped
+        self.tokenizer_hash = self._tuner.adapter_config().tokenizer_hash
+        self._follower = Follower(self.model, refuse_foreign_assistant)
+
+    def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
+        """As `Guide.weights`."""
+        return self._tuner.preference_weights(preference, self._adapter)
+
+    def check(self) -> None:
+        """As `Guide.check`."""
+        check_active(self._adapter, self._tuner.active_adapters)
+        if self._tuner.disabled:
+            raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+
+    def reset(self) -> None:
+        """As `Guide.reset`."""
+        self._follower.reset()
+
+    def next_logits(
+        self,
+        input_ids: Int[Tensor, "rows length"],
+        attention_mask: Int[Tensor, "rows length"],
+        lanes: Int[Tensor, " rows"],
+        weights: Float[Tensor, "*rows k"],
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """As `Guide.next_logits`, by one forward pass."""
+        with self._tuner.preference_state.using(self._adapter, weights):
+            return self._follower.next_logits(input_ids, attention_mask, lanes)
+
+
+def check_active(adapter: str, active: list[str]) -> None:
+    """Refuse an adapter that was switched after a processor was made.
+
+    Raises:
+        ValueError: another adapter is active.
+    """
+    if active != [adapter]:
+        raise ValueError(
+            f"the ARM's active adapter was {adapter!r} and is now {active}; make a new ProSocialProcessor after "
+            "set_adapter"
+        )
+
+
+def refuse_foreign_assistant() -> None:
+    """Raise if an assistant with another tokenizer is drafting; only the call stack of generate tells."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), AssistedCandidateGeneratorDifferentTokenizers):
+            raise GuidanceLostError(
+                "assisted decoding with an assistant of another tokenizer shows logits processors the assistant's "
+                "token ids, which the ARM cannot read; use an assistant that shares the model's tokenizer"
+            )
+        frame = frame.f_back

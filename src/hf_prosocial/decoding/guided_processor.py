@@ -1,0 +1,135 @@
+"""Guided inference as a transformers logits processor, whatever guides."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from math import log
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_prosocial.preference import Preferences
+
+from .guidance import guided_log_probs
+from .guide import GuidanceLostError, Guide
+from .lanes import Lanes
+from .padding import GivenMask, mask_from_padding
+from .vocabulary import check_tokenizer, shared_width
+
+
+class GuidedProcessor(LogitsProcessor):
+    """scores = log_softmax(base) + β · log π_r(· | p), renormalised; π_r is the guide's  [METHOD, section 3].
+
+    `ProSocialProcessor` and `GenArmProcessor` say what guides, and document the arguments.
+    """
+
+    # transformers' continuous batching leaves processors out unless they say that they support it.
+    supports_continuous_batching = False
+
+    def __init__(
+        self,
+        guide: Guide,
+        preference: Preferences,
+        beta: float,
+        safe_set: float | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+        prompt_attention_mask: Int[Tensor, "prompts length"] | None,
+    ) -> None:
+        if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
+            raise ValueError(f"beta must be a number >= 0, found {beta!r}")
+        if safe_set is not None and not 0 < safe_set <= 1:
+            raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        self.beta, self.safe_set = float(beta), safe_set
+        self.calls = 0
+        self._guide = guide
+        self._lanes = Lanes(guide.weights(preference))
+        self._weights_version = self._version()
+        self._given_mask = None if prompt_attention_mask is None else GivenMask(prompt_attention_mask)
+        self._pad, self._bos = _special_ids(guide.model, tokenizer)
+        self._tokenizer_length = None if tokenizer is None else len(tokenizer)
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, guide.tokenizer_hash)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Guided log-probabilities, fp32, of the same shape; `scores` is left as it is, and its −inf stay −inf."""
+        self._check_call(input_ids, scores)
+        self.calls += 1
+        if self.beta == 0 and self.safe_set is None:
+            return scores
+        arm_logits = None if self.beta == 0 else self._arm_logits(input_ids, scores)
+        return guided_log_probs(
+            scores.float(),
+            arm_logits,
+            beta=self.beta,
+            safe_set_log=None if self.safe_set is None else log(self.safe_set),
+        )
+
+    @contextmanager
+    def must_guide(self) -> Generator[Self]:
+        """A guard around generation: `with processor.must_guide(): model.generate(...)`.
+
+        Raises:
+            GuidanceLostError: at the end of the block, the processor was never called; so it is under continuous
+                batching (`generate_batch`, `cache_implementation="paged"`), which drops processors.
+        """
+        before = self.calls
+        yield self
+        if self.calls == before:
+            raise GuidanceLostError(
+                "the processor was never called inside must_guide(), so the text is not guided. Pass it as "
+                "generate(..., logits_processor=[processor]), and do not use continuous batching "
+                "(generate_batch, cache_implementation='paged'), which drops logits processors"
+            )
+
+    def _arm_logits(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """The guide's fp32 logits on the device of the scores, as wide as them, −inf where there is no token."""
+        input_ids = input_ids.to(self._guide.model.device)
+        version = self._version()
+        if version != self._weights_version:
+            self._guide.reset()
+            self._weights_version = version
+        lanes = self._lanes.of(input_ids)
+        if self._given_mask is None:
+            mask = mask_from_padding(input_ids, self._pad, self._bos)
+        else:
+            mask = self._given_mask.extended(input_ids)
+        logits = self._guide.next_logits(input_ids, mask, lanes, self._lanes.rows(lanes))
+        width = shared_width(scores.shape[-1], logits.shape[-1], self._tokenizer_length)
+        logits = logits[:, :width].to(scores.device).float()
+        if width == scores.shape[-1]:
+            return logits
+        return torch.nn.functional.pad(logits, (0, scores.shape[-1] - width), value=-torch.inf)
+
+    def _check_call(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "score_rows vocabulary"]
+    ) -> None:
+        if input_ids.shape[1] == 0:
+            raise ValueError(
+                "generation from inputs_embeds shows no token ids at its first step, so the ARM cannot follow; pass "
+                "input_ids to generate"
+            )
+        if input_ids.shape[0] != scores.shape[0]:
+            raise ValueError(f"{input_ids.shape[0]} rows of ids, but {scores.shape[0]} rows of scores")
+        if self._guide.arm.training:
+            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        self._guide.check()
+
+    def _version(self) -> int:
+        """Changes whenever weights are written to, so that no stale cache is used after training or an edit."""
+        return sum(weight._version for weight in self._guide.arm.parameters() if not weight.is_inference())
+
+
+def _special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int | None, int | None]:
+    """(pad, bos): the tokenizer's where it is given, else as generate finds them: pad falls back to eos."""
+    source = tokenizer if tokenizer is not None else model.generation_config
+    pad = source.pad_token_id
+    if pad is None:
+        eos = source.eos_token_id
+        pad = eos[0] if isinstance(eos, list) else eos
+    return pad, source.bos_token_id

@@ -1,0 +1,91 @@
+"""GenARM's guided inference: k reward models, their log-probabilities mixed by the preference."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.decoding.follower import Follower
+from hf_prosocial.decoding.guide import refuse_foreign_assistant
+from hf_prosocial.decoding.guided_processor import GuidedProcessor
+from hf_prosocial.preference import Preferences, weights_of
+
+from .model import GenArm
+
+
+class GenArmProcessor(GuidedProcessor):
+    """Guides `model.generate` by a GenARM: scores = log_softmax(base) + β · Σ_i p_i log π_i, renormalised.
+
+    The baseline of `ProSocialProcessor`, with its arguments, modes and errors; each step costs a forward pass for every
+    objective that some preference weighs.
+
+    Args:
+        arm: a `GenArm`.
+        preference, beta, safe_set, tokenizer, prompt_attention_mask: as `ProSocialProcessor`'s.
+
+    Raises:
+        ValueError, GuidanceLostError: as `ProSocialProcessor`.
+
+    Source: GenARM, arXiv 2410.08193.
+    """
+
+    def __init__(
+        self,
+        arm: GenArm,
+        preference: Preferences,
+        beta: float = 1.0,
+        safe_set: float | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt_attention_mask: Int[Tensor, "prompts length"] | None = None,
+    ) -> None:
+        super().__init__(GenArmGuide(arm), preference, beta, safe_set, tokenizer, prompt_attention_mask)
+
+
+class GenArmGuide:
+    """A GenARM as a `Guide`: each objective's adapter follows the generation with a cache of its own."""
+
+    def __init__(self, genarm: GenArm) -> None:
+        self._genarm = genarm
+        self.arm, self.model = genarm.model, genarm.wrapped
+        self.tokenizer_hash = genarm.record.tokenizer_hash
+        self._followers = [Follower(self.model, refuse_foreign_assistant) for _ in genarm.objectives]
+
+    def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
+        """As `Guide.weights`."""
+        return weights_of(preference, self._genarm.objectives).to(self.model.device)
+
+    def check(self) -> None:
+        """As `Guide.check`.
+
+        Raises:
+            ValueError: an objective's adapter was deleted.
+        """
+        missing = [name for name in self._genarm.objectives if name not in self.arm.peft_config]
+        if missing:
+            raise ValueError(f"the adapters {missing} are gone from the GenARM; load it again")
+
+    def reset(self) -> None:
+        """As `Guide.reset`."""
+        for follower in self._followers:
+            follower.reset()
+
+    def next_logits(
+        self,
+        input_ids: Int[Tensor, "rows length"],
+        attention_mask: Int[Tensor, "rows length"],
+        lanes: Int[Tensor, " rows"],
+        weights: Float[Tensor, "*rows k"],
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """As `Guide.next_logits`: Σ_i p_i log π_i, fp32; adapters that no row weighs do not run."""
+        same = torch.zeros_like(lanes)  # An adapter's keys and values do not depend on the preference.
+        mixed = None
+        for column, (name, follower) in enumerate(zip(self._genarm.objectives, self._followers, strict=True)):
+            weight = weights[..., column, None]
+            if not bool((weight > 0).any()):
+                continue
+            with self._genarm.using(name):
+                own = weight * follower.next_logits(input_ids, attention_mask, same).float()
+            mixed = own if mixed is None else mixed + own
+        if mixed is None:
+            raise ValueError(f"a preference weighs no objective: {weights.tolist()}")
+        return mixed
