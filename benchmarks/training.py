@@ -18,7 +18,7 @@ from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig
 from hf_prosocial.arm.batch import collate, pair_log_probs
 from hf_prosocial.arm.conflict import conflict_weights
-from hf_prosocial.arm.losses import pair_losses
+from hf_prosocial.arm.losses import pair_losses, summed_margins
 from hf_prosocial.arm.pairs import Pair, Pairs
 from hf_prosocial.bases import find_base
 
@@ -73,7 +73,9 @@ def one_step(trainer: ArmTrainer, *, five_passes: bool) -> Callable[[], None]:
 def _five_passes(trainer: ArmTrainer, arm: Any, batch: dict[str, torch.Tensor]) -> None:
     p, weight = trainer._preferences(batch, "dirichlet", draw=0)
     trainer.tuner.set_preference(p)
-    losses = weight * pair_losses(pair_log_probs(arm, batch, arm.dtype), trainer.settings.beta_r) / PAIRS
+    losses = (
+        weight * pair_losses(summed_margins(pair_log_probs(arm, batch, arm.dtype)), trainer.settings.beta_r) / PAIRS
+    )
     parameters = [one for one in arm.parameters() if one.requires_grad]
     rows = []
     for objective in range(len(OBJECTIVES)):

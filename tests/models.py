@@ -60,10 +60,11 @@ def random_base(family, *, seed, dtype=torch.float32):
     return model.to(dtype).eval()
 
 
-def random_arm(family, *, seed, dtype=torch.float32, base=None, objectives=None, r1=2, r2=3):
+def random_arm(family, *, seed, dtype=torch.float32, base=None, objectives=None, r1=2, r2=3, dropout=0.0):
     base = random_base(family, seed=seed, dtype=dtype) if base is None else base
     targets = ["c_attn"] if family == "gpt2" else ["q_proj", "k_proj", "v_proj"]
-    config = PBLoraConfig(objectives=objectives, r1=r1, r2=r2, target_modules=targets, task_type="CAUSAL_LM")
+    shape = {"r1": r1, "r2": r2, "lora_dropout": dropout}
+    config = PBLoraConfig(objectives=objectives, target_modules=targets, task_type="CAUSAL_LM", **shape)
     arm = get_peft_model(base, config)
     randomise(arm, seed)
     return arm.eval()

@@ -31,7 +31,7 @@ args = ArmTrainingArguments(
     disable_tqdm=True,
     max_grad_norm=1.0,
 )
-arm = random_arm("llama", seed=2)
+arm = random_arm("llama", seed=2, dropout=0.2)
 trainer = ArmTrainer(arm, args, tokenize_rows(rows(OBJECTIVES, 24), tokenizer, OBJECTIVES, max_length=80), tokenizer)
 trainer.train()
 weights = {name: weight.detach().contiguous() for name, weight in arm.named_parameters() if weight.requires_grad}

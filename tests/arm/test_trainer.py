@@ -57,6 +57,10 @@ def defined_loss(arm, chosen_pairs, args):
             assert weight == p[i]
         chosen, rejected = reply_log_probs(arm, pair, p)
         loss = -log_sigmoid(args.beta_r * (chosen - rejected))
+        if args.length_free:
+            lengths = len(pair.chosen), len(pair.rejected)
+            per_token = chosen / lengths[0] - rejected / lengths[1]
+            loss = -log_sigmoid(args.beta_r * per_token * 2 / (1 / lengths[0] + 1 / lengths[1]))
         if args.preference_contrast:
             other, _ = drawn(pair, args, sampling="dirichlet", draw=1)
             other_chosen, other_rejected = reply_log_probs(arm, pair, other)
@@ -89,8 +93,15 @@ def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
 
 @pytest.mark.parametrize("sampling", ["dirichlet", "size_biased"])
 @pytest.mark.parametrize("contrast", [0.0, 1.5])
-def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast):
-    args = training_arguments(tmp_path, preference_sampling=sampling, preference_contrast=contrast, conflict="none")
+@pytest.mark.parametrize("length_free", [False, True])
+def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast, length_free):
+    args = training_arguments(
+        tmp_path,
+        preference_sampling=sampling,
+        preference_contrast=contrast,
+        conflict="none",
+        length_free=length_free,
+    )
     arm = random_arm("llama", seed=2)
     trainer = ArmTrainer(arm, args, pairs, tokenizer)
     batch = collate(pairs.rows[:4], pad_token_id=0)
@@ -104,9 +115,9 @@ def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampli
         torch.testing.assert_close(one, other, atol=5e-5, rtol=1e-3)
 
 
-def trained(pairs, tokenizer, tmp_path, **options):
+def trained(pairs, tokenizer, tmp_path, dropout=0.0, **options):
     set_seed(0)
-    arm = random_arm("llama", seed=2)
+    arm = random_arm("llama", seed=2, dropout=dropout)
     ArmTrainer(arm, training_arguments(tmp_path, **options), pairs, tokenizer).train()
     return {name: weight.detach().clone() for name, weight in arm.named_parameters() if weight.requires_grad}
 
@@ -117,17 +128,27 @@ def assert_close(one, other, **tolerance):
         torch.testing.assert_close(one[name], other[name], **tolerance)
 
 
-def test_accumulated_micro_batches_give_the_update_of_the_whole_batch(pairs, tokenizer, tmp_path):
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_accumulated_micro_batches_give_the_update_of_the_whole_batch(pairs, tokenizer, tmp_path, dropout):
     sgd = {"optim": "sgd", "learning_rate": 1e-2, "max_steps": 2, "lr_scheduler_type": "constant"}
+    sgd |= {"dropout": dropout, "preference_contrast": 1.0}
     whole = trained(pairs, tokenizer, tmp_path, per_device_train_batch_size=8, **sgd)
     parts = trained(pairs, tokenizer, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **sgd)
     assert_close(whole, parts, atol=1e-5, rtol=1e-4)
 
 
-def test_checkpointing_changes_no_update(pairs, tokenizer, tmp_path):
-    plain = trained(pairs, tokenizer, tmp_path, optim="sgd", learning_rate=1.0)
-    checkpointed = trained(pairs, tokenizer, tmp_path, optim="sgd", learning_rate=1.0, gradient_checkpointing=True)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_checkpointing_changes_no_update(pairs, tokenizer, tmp_path, dropout):
+    sgd = {"optim": "sgd", "learning_rate": 1.0, "dropout": dropout}
+    plain = trained(pairs, tokenizer, tmp_path, **sgd)
+    checkpointed = trained(pairs, tokenizer, tmp_path, gradient_checkpointing=True, **sgd)
     assert_close(plain, checkpointed, atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_changes_the_update(pairs, tokenizer, tmp_path):
+    sgd = {"optim": "sgd", "learning_rate": 1.0}
+    plain, dropped = (trained(pairs, tokenizer, tmp_path, dropout=dropout, **sgd) for dropout in (0.0, 0.3))
+    assert any((plain[name] - dropped[name]).abs().max() > 1e-3 for name in plain)
 
 
 def test_training_separates_the_pairs(pairs, tokenizer, tmp_path):

@@ -17,9 +17,12 @@ class PairTrainingArguments(TrainingArguments):
 
     Args:
         beta_r: β_r of the loss, the inverse temperature of a pair's log-ratio  [PARM: 0.01].
+        length_free: whether ℓ compares log-probabilities per token (`length_free_margins`) instead of sums  [METHOD],
+            so that a reply's length alone neither saturates it nor is learned.
     """
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
+    length_free: bool = field(default=False, metadata={"help": "compare log-probabilities per token, not sums"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
 
     def __post_init__(self) -> None:

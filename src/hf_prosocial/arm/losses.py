@@ -4,17 +4,35 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def pair_losses(log_probs: Float[Tensor, "2 rows"], beta_r: float) -> Float[Tensor, " rows"]:
-    """ℓ = −log σ(β_r · (log π_r(y_w | x, p) − log π_r(y_l | x, p)))."""
-    chosen, rejected = log_probs
-    return -nn.functional.logsigmoid(beta_r * (chosen - rejected))
+def pair_losses(margins: Float[Tensor, " rows"], beta_r: float) -> Float[Tensor, " rows"]:
+    """ℓ = −log σ(β_r · m), m = log π_r(y_w | x, p) − log π_r(y_l | x, p) or what stands for it."""
+    return -nn.functional.logsigmoid(beta_r * margins)
+
+
+def summed_margins(log_probs: Float[Tensor, "*draws 2 rows"]) -> Float[Tensor, "*draws rows"]:
+    """log π(y_w) − log π(y_l), nats  [METHOD]."""
+    chosen, rejected = log_probs.unbind(-2)
+    return chosen - rejected
+
+
+def length_free_margins(
+    log_probs: Float[Tensor, "*draws 2 rows"], tokens: Float[Tensor, "2 rows"]
+) -> Float[Tensor, "*draws rows"]:
+    """h · (log π(y_w)/|y_w| − log π(y_l)/|y_l|), nats; h is the harmonic mean of the lengths.
+
+    It is the summed margin less what the pair's mean log-probability per token adds through the difference of the
+    lengths, so that a uniform gain per token leaves it as it is.
+
+    Args:
+        log_probs: of the chosen and the rejected replies.
+        tokens: the replies' lengths |y_w|, |y_l|.
+    """
+    harmonic_mean = 2 * tokens.prod(0) / tokens.sum(0)
+    return harmonic_mean * summed_margins(log_probs / tokens)
 
 
 def contrast_losses(
-    log_probs: Float[Tensor, "2 2 rows"],
-    tokens: Float[Tensor, "2 rows"],
-    weights: Float[Tensor, "2 rows"],
-    beta_r: float,
+    margins: Float[Tensor, "2 rows"], weights: Float[Tensor, "2 rows"], beta_r: float
 ) -> Float[Tensor, " rows"]:
     """|d| · −log σ(β_r · sign(d) · (m(p) − m(p'))), d = p_i − p'_i for a pair that is labelled for objective i.
 
@@ -22,19 +40,11 @@ def contrast_losses(
     may order every pair under every p. This asks for what control means: of two preferences, the one that weighs the
     pair's objective more orders it better. log π_0 cancels in m(p) − m(p'), so no reference model is needed.
 
-    m is h · (log π_r(y_w)/|y_w| − log π_r(y_l)/|y_l|), h the harmonic mean of the lengths: the summed margin less what
-    the pair's mean log-probability per token adds through the difference of the lengths. Otherwise p would learn to
-    control length.
-
     Args:
-        log_probs: of the chosen and the rejected replies (second axis), under p and under p' (first axis); nats.
-        tokens: the replies' lengths |y_w|, |y_l|.
+        margins: `length_free_margins` under p and under p'; otherwise p would learn to control length.
         weights: p_i and p'_i.
         beta_r: as in ℓ.
     """
-    chosen, rejected = (log_probs / tokens).unbind(1)
-    harmonic_mean = 2 * tokens.prod(0) / tokens.sum(0)
-    margin, other_margin = harmonic_mean * (chosen - rejected)
     difference = weights[0] - weights[1]
-    gain = difference.sign() * (margin - other_margin)
+    gain = difference.sign() * (margins[0] - margins[1])
     return -difference.abs() * nn.functional.logsigmoid(beta_r * gain)

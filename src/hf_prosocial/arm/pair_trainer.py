@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .arguments import PairTrainingArguments
-from .batch import PairCollator, check_attention
+from .batch import PairCollator, check_attention, reply_tokens
+from .losses import length_free_margins, summed_margins
 from .pairs import Pair, Pairs
 from .training_figures import TrainingFigures
 
@@ -74,10 +76,19 @@ class PairTrainer(Trainer):
             callbacks=callbacks,
         )
         self.wrapped = wrapped
+        self._length_free = args.length_free
         self.figures = TrainingFigures(train_dataset.objectives)
         # The loss is already a mean over all pairs of the optimiser step.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
+
+    def margins(
+        self, log_probs: Float[Tensor, "*draws 2 rows"], segments: Int[Tensor, "rows length"]
+    ) -> Float[Tensor, "*draws rows"]:
+        """m of the loss: a difference of sums, or with `length_free` of log-probabilities per token."""
+        return (
+            length_free_margins(log_probs, reply_tokens(segments)) if self._length_free else summed_margins(log_probs)
+        )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Rows of similar length together, by `train_sampling_strategy="group_by_length"`; else Trainer's own."""

@@ -10,11 +10,12 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.pblora.objective_gradients import ObjectiveGradients
+from hf_prosocial.pblora.row_dropout import seed_rows
 
 from .arguments import ArmTrainingArguments
 from .batch import pair_log_probs, reply_tokens
 from .conflict import conflict_weights
-from .losses import contrast_losses, pair_losses
+from .losses import contrast_losses, length_free_margins, pair_losses, summed_margins
 from .pair_trainer import PairTrainer
 from .pairs import Pairs
 from .preference_sampling import PreferenceSampler, Sampling
@@ -99,14 +100,17 @@ class ArmTrainer(PairTrainer):
             model = cast(nn.Module, self.model)
         else:
             self._by_objective.clear()
+        if model.training:
+            self._seed_dropout(inputs, draws=len(drawn))
         log_probs = pair_log_probs(model, batch, self.tuner.wrapped.dtype)
         log_probs = log_probs.view(2, len(drawn), -1).transpose(0, 1)
-        losses = pair_losses(log_probs[0], settings.beta_r)
+        losses = pair_losses(self.margins(log_probs[0], inputs["segments"]), settings.beta_r)
         if model.training:
-            self.figures.add_rows(objective, losses, log_probs[0, 0] - log_probs[0, 1])
+            self.figures.add_rows(objective, losses, summed_margins(log_probs[0]))
         if settings.preference_contrast > 0:
             own = torch.stack(drawn)[:, torch.arange(len(p)), objective.cpu()].to(losses.device)
-            contrast = contrast_losses(log_probs, reply_tokens(inputs["segments"]), own, settings.beta_r)
+            margins = length_free_margins(log_probs, reply_tokens(inputs["segments"]))
+            contrast = contrast_losses(margins, own, settings.beta_r)
             losses = losses + settings.preference_contrast * contrast
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = (weight.to(losses.device) * losses).sum() / count
@@ -125,6 +129,7 @@ class ArmTrainer(PairTrainer):
     ) -> Tensor:
         """Trainer's; after the last micro-batch of an optimiser step, the parameters' gradients are the update's."""
         loss = super().training_step(model, inputs, num_items_in_batch)
+        seed_rows(self.tuner, None)
         if self.projects:
             self._rows_seen += torch.bincount(inputs["objective"].cpu(), minlength=len(self._rows_seen))
             if self.accelerator.sync_gradients:
@@ -151,6 +156,12 @@ class ArmTrainer(PairTrainer):
     ) -> tuple[Float[Tensor, "rows k"], Float[Tensor, " rows"]]:
         objectives, lines = inputs["objective"].tolist(), inputs["line"].tolist()
         return self._sampler(sampling).draw(objectives, lines, step=self.state.global_step, draw=draw)
+
+    def _seed_dropout(self, inputs: dict[str, Tensor], draws: int) -> None:
+        """Masks by (seed, step, row), so that accumulation and data parallel change none; each draw has its own."""
+        rows = list(zip(inputs["line"].tolist(), inputs["objective"].tolist(), strict=True))
+        step = self.state.global_step
+        seed_rows(self.tuner, [(self.args.seed, step, *row, draw) for draw in range(draws) for row in rows])
 
     def _sampler(self, sampling: Sampling) -> PreferenceSampler:
         settings = self.settings

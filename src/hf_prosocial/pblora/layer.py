@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from .config import PBLoraConfig
 from .objective_copies import ObjectiveCopies
 from .preference_state import PreferenceState
+from .row_dropout import RowDropout
 
 
 class PBLoraLayer(nn.Module, BaseTunerLayer):
@@ -48,7 +49,7 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
     def update_layer(self, adapter_name: str, config: PBLoraConfig) -> None:
         """Add an adapter: A, W1 and W2 kaiming-uniform(√5), B zero  [PARM]."""
         self.pblora_config[adapter_name] = config
-        self.pblora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
+        self.pblora_dropout[adapter_name] = RowDropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
         k = len(config.names)
         self.pblora_A[adapter_name] = nn.Parameter(torch.empty(config.rank, self.in_features))
         self.pblora_B[adapter_name] = nn.Parameter(torch.zeros(self.out_features, config.rank))
