@@ -1,0 +1,178 @@
+"""What PV-ARM's training is worth: ours, ours without projection, PARM and GenARM on the same base, pairs and steps.
+
+Each method is trained by its recipe, through the command line, once a seed, into runs/quality; what is there already
+is not trained again, and an interrupted training goes on. Hours on two cores: PROSOCIAL_SEEDS=0 measures one seed,
+PROSOCIAL_METHODS=ours,GenARM some of the methods. The figures are the margins on dev that the command records.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from safetensors import safe_open
+
+from benchmarks.goals import Goal, report
+from hf_prosocial import OBJECTIVES
+
+RUNS, RECORD = Path("runs/quality"), Path("benchmarks/results/quality.json")
+PROSOCIAL = "from hf_prosocial.cli import app; app()"
+LARGE = 200  # pairs on dev from which an objective's own lower bound is a goal
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of training, and how many adapters' forward passes a guided token costs."""
+
+    name: str
+    command: str
+    recipe: str
+    options: tuple[str, ...] = ()
+    forwards: int = 1
+
+
+METHODS = (
+    Method("ours", "train", "recipes/smollm2_arm.yaml", ("--conflict", "pcgrad")),
+    Method("no projection", "train", "recipes/smollm2_arm.yaml", ("--conflict", "none")),
+    Method("PARM", "train", "recipes/smollm2_parm.yaml"),
+    Method("GenARM", "train-genarm", "recipes/smollm2_genarm.yaml", forwards=len(OBJECTIVES)),
+)
+
+
+def run() -> bool:
+    wanted = os.environ.get("PROSOCIAL_METHODS", ",".join(method.name for method in METHODS)).split(",")
+    seeds = [int(seed) for seed in os.environ.get("PROSOCIAL_SEEDS", "0,1,2").split(",")]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for seed in seeds:
+        for method in METHODS:
+            if method.name in wanted:
+                found.setdefault(method.name, []).append(trained(method, seed))
+    RECORD.write_text(json.dumps({name: [_kept(run) for run in runs] for name, runs in found.items()}, indent=1) + "\n")
+    print(table(found))
+    for name, runs in found.items():
+        print(f"\n{name}, control matrix, mean of {len(runs)} seeds (row one-hot p, column pairs; nats per token)")
+        for row, objective in enumerate(OBJECTIVES):
+            cells = (
+                mean(run["dev"]["control_matrix"][row][column] for run in runs) for column in range(len(OBJECTIVES))
+            )
+            print(f"| {objective} | " + " | ".join(f"{cell:+.4f}" for cell in cells) + " |")
+    print(cosines(found.get("ours", [])))
+    return report("quality", goals(found))
+
+
+def trained(method: Method, seed: int) -> dict[str, Any]:
+    """The record of a finished training; trains or goes on where there is none."""
+    output = RUNS / f"{method.name.replace(' ', '-').lower()}-{seed}"
+    record = output / "training.json"
+    if not record.is_file() or "dev" not in json.loads(record.read_text()):
+        print(f"training {output}", file=sys.stderr)
+        command = [sys.executable, "-c", PROSOCIAL, "arm", method.command, "--config", method.recipe]
+        command += ["--seed", str(seed), "--output_dir", str(output), "--resume", *method.options]
+        subprocess.run(command, check=True)
+    return json.loads(record.read_text()) | {"parameters": parameters(output), "forwards": method.forwards}
+
+
+def parameters(output: Path) -> int:
+    """Entries of the adapters in a folder, checkpoints left out."""
+    files = [*output.glob("adapter_model.safetensors"), *output.glob("*/adapter_model.safetensors")]
+    total = 0
+    for file in files:
+        if file.parent.name.startswith("checkpoint-"):
+            continue
+        with safe_open(file, framework="np") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                entries = 1
+                for extent in tensors.get_slice(name).get_shape():
+                    entries *= extent
+                total += entries
+    return total
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Accuracies per token under the own one-hot and the uniform preference: mean and standard deviation over seeds."""
+    heads = ["method", "seeds", "parameters", "forwards", *OBJECTIVES, "mean", "worst", "control holds in"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name, runs in found.items():
+        for preference in ("own", "uniform"):
+            values = [accuracies(run, preference) for run in runs]
+            cells = [mean_and_spread([one[index] for one in values]) for index in range(len(OBJECTIVES))]
+            cells += [mean_and_spread([pick(one) for one in values]) for pick in (mean, min)]
+            held = " ".join(str(len(controlled(run))) for run in runs) if preference == "own" else ""
+            first = [f"{name}, {preference} p", str(len(runs)), f"{runs[0]['parameters']:,}", str(runs[0]["forwards"])]
+            lines.append("| " + " | ".join([*first, *cells, held]) + " |")
+    return "\n".join(lines)
+
+
+def accuracies(record: dict[str, Any], preference: str = "own") -> list[float]:
+    """Margin accuracy per token of each objective."""
+    return [record["dev"]["objectives"][name][preference]["mean"] for name in OBJECTIVES]
+
+
+def controlled(record: dict[str, Any]) -> list[str]:
+    """Objectives whose column is under control by its 95 % interval."""
+    return [name for name in OBJECTIVES if record["dev"]["objectives"][name]["control"]["low"] > 0]
+
+
+def mean_and_spread(values: list[float]) -> str:
+    return f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
+
+
+def cosines(runs: list[dict[str, Any]]) -> str:
+    """The objectives' gradients over our trainings: mean cosine of each pair, and how often they conflict."""
+    lines = [line for run in runs for line in run["log"] if "conflicts" in line]
+    if not lines:
+        return ""
+    keys = sorted({key for line in lines for key in line if key.startswith("cosine/")})
+    text = ["\ncosines of the objectives' gradients, mean over training (share of log lines below 0)"]
+    for key in keys:
+        seen = [line[key] for line in lines if key in line]
+        below = mean(value < 0 for value in seen)
+        text.append(f"| {key.removeprefix('cosine/')} | {mean(seen):+.3f} | {below:.2f} |")
+    text.append(f"share of pairs in conflict {mean(line['conflicts'] for line in lines):.3f}")
+    text.append(f"relative change of the update {mean(line['update_change'] for line in lines):.3f}")
+    return "\n".join(text)
+
+
+def goals(found: dict[str, list[dict[str, Any]]]) -> list[Goal]:
+    """The goals on our method, and against its ancestors where they were trained."""
+    ours = found.get("ours", [])
+    if not ours:
+        return []
+    held = [Goal("mean accuracy per token", mean(mean(accuracies(run)) for run in ours), ">= 0.70")]
+    for name in OBJECTIVES:
+        own = [run["dev"]["objectives"][name] for run in ours]
+        if own[0]["pairs"] >= LARGE:
+            held.append(Goal(f"{name}, lower bound", mean(one["own"]["low"] for one in own), ">= 0.60"))
+    held.append(Goal("columns under control, least of the seeds", min(len(controlled(run)) for run in ours), ">= 5"))
+    if "PARM" in found:
+        held += [
+            Goal("mean accuracy over PARM's and the spread", ahead(ours, found["PARM"], mean, spread=True), ">= 0"),
+            Goal("worst accuracy over PARM's and the spread", ahead(ours, found["PARM"], min, spread=True), ">= 0"),
+        ]
+    if "GenARM" in found:
+        held += [
+            Goal("mean accuracy over GenARM's", ahead(ours, found["GenARM"], mean, spread=False), ">= 0"),
+            Goal("worst accuracy over GenARM's", ahead(ours, found["GenARM"], min, spread=False), ">= 0"),
+        ]
+    return held
+
+
+def ahead(
+    ours: list[dict[str, Any]], other: list[dict[str, Any]], pick: Callable[[list[float]], float], *, spread: bool
+) -> float:
+    """How far our mean over seeds is above another's; less both standard deviations, with `spread`."""
+    first, second = ([pick(accuracies(run)) for run in runs] for runs in (ours, other))
+    deviations = stdev(first) + stdev(second) if spread and min(len(first), len(second)) > 1 else 0.0
+    return mean(first) - mean(second) - deviations
+
+
+def _kept(record: dict[str, Any]) -> dict[str, Any]:
+    """What a record of this table keeps: settings, figures and the log's conflicts."""
+    conflicts = [line for line in record["log"] if "conflicts" in line] if isinstance(record["log"], list) else []
+    names = ("command", "recipe", "training", "versions", "dev", "parameters", "forwards")
+    return {name: record[name] for name in names} | {"conflicts": conflicts}
