@@ -19,6 +19,7 @@ What there is:
 - `train_genarm`, `GenArm`, `GenArmProcessor`: the baseline, one LoRA for each objective, under the same data and loss.
 - `load_arm`: an adapter and its base, checked against each other.
 - `ProSocialProcessor`, `GuidanceLostError`: guided inference, and what is raised where guidance would be lost.
+- `GuidedModel`: the same in one forward pass, where the ARM is an adapter on the base's own weights.
 """
 
 from importlib import import_module
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         load_arm,
         read_pairs,
     )
-    from .decoding import GuidanceLostError, ProSocialProcessor
+    from .decoding import GuidanceLostError, GuidedModel, ProSocialProcessor
     from .direg import HarmVector
     from .genarm import GenArm, GenArmProcessor, train_genarm
     from .pblora import PBLoraConfig, PBLoraModel
@@ -57,6 +58,7 @@ _PLACES = {
     "read_pairs": "arm",
     "GenArmProcessor": "genarm",
     "GuidanceLostError": "decoding",
+    "GuidedModel": "decoding",
     "HarmVector": "direg",
     "ProSocialProcessor": "decoding",
 }
@@ -69,6 +71,7 @@ __all__ = [
     "GenArm",
     "GenArmProcessor",
     "GuidanceLostError",
+    "GuidedModel",
     "HarmVector",
     "PBLoraConfig",
     "PBLoraModel",

@@ -21,7 +21,7 @@ def weight_hash(model: nn.Module, dtype: torch.dtype) -> str:
         ValueError: weights without data (on the meta device).
     """
     digest = hashlib.sha256()
-    for name, weight in sorted(_base_parameters(model).items()):
+    for name, weight in sorted(base_parameters(model).items()):
         if weight.is_meta:
             raise ValueError(f"cannot hash {name!r}: it has no data (meta device); load the model into memory first")
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
@@ -41,7 +41,8 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(json.dumps(vocabulary, ensure_ascii=True).encode()).hexdigest()
 
 
-def _base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """A model's weights by the names that they have without adapters; the adapters' own are left out."""
     adapters = {
         id(weight)
         for layer in model.modules()

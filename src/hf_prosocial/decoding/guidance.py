@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def guided_log_probs(
-    base: Float[Tensor, "rows vocabulary"],
-    arm: Float[Tensor, "rows vocabulary"] | None,
+    base: Float[Tensor, "*rows vocabulary"],
+    arm: Float[Tensor, "*rows vocabulary"] | None,
     *,
     beta: float,
     safe_set_log: float | None = None,
-) -> Float[Tensor, "rows vocabulary"]:
+) -> Float[Tensor, "*rows vocabulary"]:
     """log_softmax( log_softmax(base) + β · log_softmax(arm) ), restricted to the safe set  [METHOD, section 3].
 
     The inner log-softmaxes shift each row by a constant, which the outer one takes away again; so one is computed.
@@ -33,8 +33,17 @@ def guided_log_probs(
         outside = base < base.amax(-1, keepdim=True) + safe_set_log
         combined = combined.masked_fill(outside, -torch.inf)
     normaliser = combined.logsumexp(-1, keepdim=True)
-    # A row's normaliser is NaN or +inf whenever one of its entries is, and −inf where every token is barred.
-    if bool((normaliser.isnan() | (normaliser == torch.inf)).any().item()):
-        rows = (normaliser.isnan() | (normaliser == torch.inf)).squeeze(-1).nonzero().squeeze(-1).tolist()
-        raise ValueError(f"scores are NaN or +inf in rows {rows}; the base's or the ARM's logits are not finite")
+    _check_finite(normaliser.squeeze(-1))
     return combined - normaliser.masked_fill(normaliser == -torch.inf, 0.0)
+
+
+def _check_finite(normaliser: Float[Tensor, "*rows"]) -> None:
+    """A row's normaliser is NaN or +inf whenever one of its entries is, and −inf where every token is barred."""
+    bad = normaliser.isnan() | (normaliser == torch.inf)
+    message = "scores are NaN or +inf; the base's or the ARM's logits are not finite"
+    if normaliser.is_cuda:
+        # Asking for the value would make the processor wait for the device at every step.
+        torch._assert_async(~bad.any(), message)
+    elif bool(bad.any()):
+        rows = sorted(set(bad.nonzero()[:, 0].tolist()))
+        raise ValueError(message.replace("; the", f" in rows {rows}; the"))

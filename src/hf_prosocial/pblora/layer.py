@@ -73,11 +73,29 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         result = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters or self.merged:
             return result
+        unguided = self.preference_state.unguided_rows
+        if unguided:
+            return self._guide_last_rows(x, result, unguided)
         dtype = result.dtype
         for adapter in self.active_adapters:
             if adapter in self.pblora_A:
                 result = result + self._update(x, adapter)
         return result.to(dtype)
+
+    def _guide_last_rows(
+        self, x: Float[Tensor, "*batch in"], result: Float[Tensor, "*batch out"], unguided: int
+    ) -> Float[Tensor, "*batch out"]:
+        """Half of the rows are the base's; the adapters act on the other half, in place."""
+        if x.ndim != 3 or len(x) != 2 * unguided:
+            raise ValueError(
+                f"of {2 * unguided} rows the first {unguided} are the base's, but a PBLoRA layer got an input of shape "
+                f"{tuple(x.shape)}; layers that see tokens without their rows (the experts of a mixture) cannot be "
+                "guided in one forward pass. Guide by ProSocialProcessor"
+            )
+        for adapter in self.active_adapters:
+            if adapter in self.pblora_A:
+                result[unguided:] += self._update(x[unguided:], adapter)
+        return result
 
     def _update(self, x: Float[Tensor, "*batch in"], adapter: str) -> Float[Tensor, "*batch out"]:
         A, B = self.pblora_A[adapter], self.pblora_B[adapter]

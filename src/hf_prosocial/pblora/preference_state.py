@@ -10,11 +10,14 @@ from torch import Tensor
 class PreferenceState:
     """Holds, for each adapter, the weights p in force: shape (k,), or (rows, k) for one preference a row.
 
+    Of a batch whose first rows are the base's alone (`unguided_rows`, 0 in general), p is of the rows after them.
+
     All layers of a model share one instance, so that setting a preference costs O(1), whatever the model's size.
     """
 
     def __init__(self) -> None:
         self._weights: dict[str, Tensor] = {}
+        self.unguided_rows = 0
         self.merged_adapters: set[str] = set()
 
     def set(self, adapter: str, weights: Float[Tensor, "*rows k"]) -> None:
@@ -49,13 +52,15 @@ class PreferenceState:
         self._weights.pop(adapter, None)
 
     @contextmanager
-    def using(self, adapter: str, weights: Float[Tensor, "*rows k"]) -> Generator[None]:
+    def using(self, adapter: str, weights: Float[Tensor, "*rows k"], unguided_rows: int = 0) -> Generator[None]:
         """Put `weights` in force for the duration of a `with` block, then what was there before."""
-        before = self._weights.get(adapter)
+        before, rows_before = self._weights.get(adapter), self.unguided_rows
         self.set(adapter, weights)
+        self.unguided_rows = unguided_rows
         try:
             yield
         finally:
+            self.unguided_rows = rows_before
             if before is None:
                 self.clear(adapter)
             else:

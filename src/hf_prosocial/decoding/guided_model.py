@@ -1,0 +1,219 @@
+"""Base and guide in one forward pass, as one model."""
+
+from math import log
+from typing import Any, NoReturn, cast
+
+import torch
+from jaxtyping import Float
+from peft import PeftModel
+from torch import Tensor
+from transformers import Cache, DynamicCache, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from hf_prosocial.identity import base_parameters
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.preference import Preferences
+
+from .guidance import guided_log_probs
+from .guide import check_active
+from .guided_processor import GuidedProcessor
+from .lanes import Lanes
+from .twofold_cache import TwofoldCache
+
+
+class GuidedModel(PreTrainedModel, GenerationMixin):
+    """A base guided by a PV-ARM on the same weights, in one forward pass over 2B rows: hardly dearer than the base.
+
+        arm = load_arm("path-or-hub-id", base)
+        guided = GuidedModel(base, arm, Preference(empathy=0.5, helpfulness=0.5), beta=0.3)
+        guided.generate(**inputs)
+
+    Its logits are log π_s + β · log π_r(· | p), renormalised, so that it generates what the base with a
+    `ProSocialProcessor` generates, in every mode of `generate` and in pipelines, and its loss is the guided
+    distribution's. Other processors act after guidance here, and where they stand in the list there.
+
+    Args:
+        base: the model that the ARM was trained on; it stays as it is.
+        arm: from `load_arm(..., base)`, in evaluation mode: its adapter is on the base's very weights.
+        preference: one for all rows, or as many as the batch has prompts.
+        beta: β >= 0, the strength of guidance.
+        safe_set: ε in (0, 1]: a token is kept only if π_s(token) >= ε · max π_s; None keeps all.
+
+    Raises:
+        ValueError: an ARM on other weights (use `ProSocialProcessor`), or bad arguments; at a call, whatever would
+            guide wrongly: a `ProSocialProcessor` beside it, a cache of another model, an ARM that was changed.
+
+    Source: METHOD, section 3.
+    """
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    # generate's own continuous batching knows nothing of two rows for one.
+    supports_continuous_batching = False
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        arm: PeftModel,
+        preference: Preferences,
+        beta: float = 1.0,
+        safe_set: float | None = None,
+    ) -> None:
+        if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
+            raise ValueError(f"beta must be a number >= 0, found {beta!r}")
+        if safe_set is not None and not 0 < safe_set <= 1:
+            raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        tuner = tuner_of(arm)
+        _check_shared(base, arm)
+        super().__init__(base.config)
+        self.arm, self.beta, self.safe_set = arm, float(beta), safe_set
+        self.generation_config = base.generation_config
+        self._tuner, self._adapter = tuner, tuner.one_adapter()
+        self.set_preference(preference)
+        self.eval()
+
+    def set_preference(self, preference: Preferences) -> None:
+        """Guide by another preference from now on.
+
+        Raises:
+            ValueError: an objective that the ARM does not have, or weights off the simplex.
+        """
+        self._lanes = Lanes(self._tuner.preference_weights(preference, self._adapter))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | dict[str, Tensor] | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """As the base's: B rows in, guided log-probabilities (B, tokens, vocabulary) out, fp32.
+
+        Args:
+            input_ids, attention_mask, position_ids, inputs_embeds, use_cache, logits_to_keep: as the base's.
+            past_key_values: a cache that this model returned, or none.
+            labels: for `loss`, the mean negative guided log-probability, with the base's shift and −100.
+            kwargs: further inputs of the base; hidden states and attentions are not returned.
+
+        Raises:
+            ValueError: see the class.
+        """
+        self._check(kwargs)
+        inputs = cast(Tensor, inputs_embeds if input_ids is None else input_ids)
+        rows = len(inputs)
+        if past_key_values is None and (self.config.use_cache if use_cache is None else use_cache):
+            past_key_values = DynamicCache(config=self.config)
+        cache = None if past_key_values is None else _twofold(past_key_values)
+        weights = self._weights(inputs, cache)
+        with self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
+            output = self._tuner.wrapped(
+                input_ids=_twice(input_ids, rows),
+                attention_mask=_twice(attention_mask, rows),
+                position_ids=_twice(position_ids, rows),
+                inputs_embeds=_twice(inputs_embeds, rows),
+                past_key_values=cache,
+                use_cache=use_cache,
+                logits_to_keep=logits_to_keep,
+                **{name: _twice(value, rows) for name, value in kwargs.items()},
+            )
+        logits = self._combined(output.logits)
+        loss = None
+        if labels is not None:
+            loss = self._tuner.wrapped.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1])
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=output.past_key_values)
+
+    def _combined(self, logits: Float[Tensor, "twice tokens vocabulary"]) -> Float[Tensor, "rows tokens vocabulary"]:
+        base, guide = logits.float().chunk(2)
+        return guided_log_probs(
+            base, guide, beta=self.beta, safe_set_log=None if self.safe_set is None else log(self.safe_set)
+        )
+
+    def _weights(self, inputs: Tensor, cache: TwofoldCache | None) -> Float[Tensor, "*rows k"]:
+        """p of each guide row, or the one p of all; whether rows belong to the preferences is checked as they begin."""
+        weights = self._lanes.weights.to(inputs.device)
+        if weights.ndim == 1:
+            return weights
+        rows, count = len(inputs), len(weights)
+        begins = cache is None or int(cache.get_seq_length()) == 0
+        if inputs.ndim == 2 and begins:
+            return weights[self._lanes.of(inputs)]
+        if rows % count or (inputs.ndim == 3 and rows != count):
+            raise ValueError(f"{count} preferences were given, but the batch has {rows} rows; give as many as it has")
+        return weights.repeat_interleave(rows // count, dim=0)
+
+    def _check(self, kwargs: dict[str, Any]) -> None:
+        if self.arm.training:
+            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        check_active(self._adapter, self._tuner.active_adapters)
+        if self._tuner.disabled:
+            raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+        asked = [name for name in ("output_attentions", "output_hidden_states") if kwargs.get(name)]
+        if asked:
+            wanted = asked[0].removeprefix("output_")
+            raise ValueError(f"a GuidedModel returns no {wanted}, because it has two of each; ask the base")
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The base's."""
+        wrapped: Any = self._tuner.wrapped
+        return wrapped.prepare_inputs_for_generation(*args, **kwargs)
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        # The experts are the base's, which has settled this for itself.
+        return True
+
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        # generate's own caches are for B rows; prefilling in chunks would make them before the first forward pass.
+        if generation_config.prefill_chunk_size is not None:
+            raise ValueError("a GuidedModel cannot be prefilled in chunks (prefill_chunk_size)")
+        generation: Any = super()
+        result = generation._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        cache = model_kwargs.get("past_key_values")
+        if cache is not None:
+            model_kwargs["past_key_values"] = _twofold(cache)
+        return result
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
+        generation: Any = super()
+        processors = generation._get_logits_processor(*args, **kwargs)
+        if any(isinstance(processor, GuidedProcessor) for processor in processors):
+            raise ValueError(
+                "a GuidedModel guides by itself, and a ProSocialProcessor beside it would guide twice; leave it out, "
+                "or give it to the base's generate"
+            )
+        return processors
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: save the adapter, `arm.save_pretrained(...)`; its base is where it was."""
+        raise ValueError("a GuidedModel is two models' weights at once; save its adapter: arm.save_pretrained(...)")
+
+
+def _twofold(cache: Cache) -> TwofoldCache:
+    return cache if isinstance(cache, TwofoldCache) else TwofoldCache(cache)
+
+
+def _twice(value: Any, rows: int) -> Any:
+    """An input for base and guide: what has the batch's rows has them twice."""
+    if isinstance(value, dict):
+        return {name: _twice(one, rows) for name, one in value.items()}
+    if isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows:
+        return torch.cat([value, value])
+    return value
+
+
+def _check_shared(base: PreTrainedModel, arm: PeftModel) -> None:
+    own = {name: weight.data_ptr() for name, weight in base_parameters(base).items()}
+    others = {name: weight.data_ptr() for name, weight in base_parameters(arm).items()}
+    differing = [name for name in own if others.get(name) != own[name]]
+    if differing or own.keys() != others.keys():
+        raise ValueError(
+            f"the ARM is not an adapter on this base's own weights ({len(differing)} of {len(own)} tensors differ): "
+            "another model, an edited base or a second copy. Load it on the base, load_arm(id, base), or guide by "
+            "ProSocialProcessor(arm, preference), which runs two models"
+        )

@@ -1,0 +1,50 @@
+"""The keys and values of base and guide in one cache, which counts each pair of rows as one."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import Cache
+
+
+class TwofoldCache(Cache):
+    """A cache of 2B rows, the base's and then the guide's, for a generation of B rows.
+
+    `generate` and its helpers reorder, select, repeat and crop B rows; both halves follow.
+
+    Args:
+        cache: one that holds nothing yet, static or dynamic; its layers are taken over.
+
+    Raises:
+        ValueError: it holds rows already, which would be the base's alone.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        if cache.get_seq_length() > 0:
+            raise ValueError(
+                "the cache holds keys and values of one model alone; pass a cache that a GuidedModel returned, or none"
+            )
+        self._rows = 0
+        if cache.layer_class_to_replicate is None:
+            super().__init__(layers=cache.layers, offloading=cache.offloading)
+        else:
+            super().__init__(layer_class_to_replicate=cache.layer_class_to_replicate, offloading=cache.offloading)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """As any cache's, of 2B rows."""
+        self._rows = len(key_states) // 2
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+    def reorder_cache(self, beam_idx: Int[Tensor, " rows"]) -> None:
+        """Row i of both halves becomes their row `beam_idx[i]`."""
+        super().reorder_cache(self._both(beam_idx))
+
+    def batch_select_indices(self, indices: Int[Tensor, " rows"]) -> None:
+        """Keep these rows of both halves."""
+        super().batch_select_indices(self._both(indices))
+
+    def _both(self, rows: Int[Tensor, " rows"]) -> Any:
+        return torch.cat([rows, rows + self._rows])

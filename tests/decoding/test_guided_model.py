@@ -1,0 +1,256 @@
+"""One forward pass for base and guide: the tokens and scores of the base with a ProSocialProcessor, in every mode."""
+
+import pytest
+import torch
+from models import random_arm, random_base
+from test_processor_matches_full_recompute import MODES, generate, prompts
+from transformers import DynamicCache, TextIteratorStreamer, pipeline, set_seed
+
+from hf_prosocial import GuidedModel, Preference, ProSocialProcessor
+from hf_prosocial.arm.load import sharing_weights
+
+PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
+# Other processors act after guidance in one and before it in the other.
+OURS = {name: options for name, options in MODES.items() if name != "repetition penalty"}
+
+
+def pair(family="llama"):
+    base = random_base(family, seed=1)
+    return base, random_arm(family, seed=2, base=sharing_weights(base))
+
+
+def run(model, inputs, processors=(), seed=0, **options):
+    set_seed(seed)
+    with torch.no_grad():
+        return model.generate(
+            **inputs,
+            logits_processor=list(processors),
+            max_new_tokens=12,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **options,
+        )
+
+
+def assert_same(ours, theirs):
+    assert ours.sequences.tolist() == theirs.sequences.tolist()
+    for one, other in zip(ours.scores, theirs.scores, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", OURS)
+def test_families_and_modes_with_left_padding(family, mode):
+    base, arm = pair(family)
+    ours = run(GuidedModel(base, arm, PREFERENCE, beta=1.4), prompts(), **OURS[mode])
+    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE, beta=1.4)], **OURS[mode]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_beams_on_fresh_prompts(seed):
+    base, arm = pair()
+    inputs = prompts(rows=2, seed=seed)
+    options = {"do_sample": False, "num_beams": 4}
+    ours = run(GuidedModel(base, arm, PREFERENCE, beta=1.7), inputs, **options)
+    assert_same(ours, run(base, inputs, [ProSocialProcessor(arm, PREFERENCE, beta=1.7)], **options))
+
+
+@pytest.mark.parametrize("mode", OURS)
+def test_a_preference_per_row(mode):
+    base, arm = pair()
+    ids = prompts(rows=1)["input_ids"].repeat(3, 1)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    preferences = [Preference.one_hot("empathy"), Preference.one_hot("truthfulness"), Preference.uniform()]
+    ours = run(GuidedModel(base, arm, preferences), inputs, **OURS[mode])
+    assert_same(ours, run(base, inputs, [ProSocialProcessor(arm, preferences)], **OURS[mode]))
+
+
+@pytest.mark.parametrize("safe_set", [1.0, 0.5, 0.05])
+def test_safe_set(safe_set):
+    base, arm = pair()
+    ours = run(GuidedModel(base, arm, PREFERENCE, safe_set=safe_set), prompts(), do_sample=True)
+    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE, safe_set=safe_set)], do_sample=True))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize("do_sample", [False, True])
+@pytest.mark.parametrize("assisted", ["assistant", "lookup"])
+def test_assisted_and_prompt_lookup_decoding(family, do_sample, assisted):
+    base, arm = pair(family)
+    ids = prompts(rows=1, length=5)["input_ids"].repeat(1, 4)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    options = {"do_sample": do_sample, "top_k": 0} if do_sample else {"do_sample": False}
+    if assisted == "assistant":
+        options["assistant_model"] = random_base(family, seed=5)
+    else:
+        options["prompt_lookup_num_tokens"] = 4
+    ours = run(GuidedModel(base, arm, PREFERENCE), inputs, **options)
+    if not do_sample:
+        assert_same(ours, run(base, inputs, [ProSocialProcessor(arm, PREFERENCE)], **options))
+    # Drafts differ where the assistant is guided too, and with them the random numbers: so prefix by prefix.
+    arm.set_preference(PREFERENCE)
+    for step, scores in enumerate(ours.scores):
+        prefix = ours.sequences[:, : ids.shape[1] + step]
+        with torch.no_grad():
+            expected = sum(model(prefix).logits[:, -1].log_softmax(-1) for model in (base, arm)).log_softmax(-1)
+        torch.testing.assert_close(scores.log_softmax(-1), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_static_cache(num_beams):
+    base, arm = pair()
+    options = {"do_sample": False, "num_beams": num_beams}
+    ours = run(GuidedModel(base, arm, PREFERENCE), prompts(), cache_implementation="static", **options)
+    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE)], **options))
+
+
+def test_without_a_cache_and_going_on_with_one():
+    base, arm = pair()
+    guided = GuidedModel(base, arm, PREFERENCE)
+    whole = run(guided, prompts(), do_sample=False)
+    assert_same(run(guided, prompts(), do_sample=False, use_cache=False), whole)
+    first = guided.generate(**prompts(), max_new_tokens=5, do_sample=False, return_dict_in_generate=True)
+    mask = torch.cat([prompts()["attention_mask"], torch.ones(3, 5, dtype=torch.long)], dim=1)
+    rest = guided.generate(
+        first.sequences, attention_mask=mask, past_key_values=first.past_key_values, max_new_tokens=7, do_sample=False
+    )
+    assert rest.tolist() == whole.sequences.tolist()
+    foreign = base(prompts()["input_ids"], use_cache=True).past_key_values
+    assert isinstance(foreign, DynamicCache)
+    with pytest.raises(ValueError, match="keys and values of one model alone"):
+        guided.generate(first.sequences, attention_mask=mask, past_key_values=foreign, max_new_tokens=7)
+
+
+def test_streaming_and_pipelines(tokenizer):
+    base, arm = pair()
+    guided = GuidedModel(base, arm, PREFERENCE)
+    streamer = TextIteratorStreamer(tokenizer)
+    output = guided.generate(**prompts(rows=1), streamer=streamer, max_new_tokens=6, do_sample=False)
+    assert "".join(streamer) == tokenizer.decode(output[0])
+    chats = [[{"role": "user", "content": text}] for text in ("i am sad", "help me, please", "so what")]
+    options = {"max_new_tokens": 6, "do_sample": False, "batch_size": 2}
+    ours = pipeline("text-generation", model=guided, tokenizer=tokenizer)(chats, **options)
+    theirs = pipeline("text-generation", model=base, tokenizer=tokenizer)(
+        chats, logits_processor=[ProSocialProcessor(arm, PREFERENCE)], **options
+    )
+    assert ours == theirs
+
+
+def test_the_forward_is_the_guided_distribution_and_its_loss(family):
+    base, arm = pair(family)
+    guided = GuidedModel(base, arm, PREFERENCE, beta=0.8)
+    inputs = prompts()
+    labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
+    arm.set_preference(PREFERENCE)
+    with torch.no_grad():
+        output = guided(**inputs, labels=labels)
+        expected = base(**inputs).logits.log_softmax(-1) + 0.8 * arm(**inputs).logits.log_softmax(-1)
+    expected = expected.log_softmax(-1)
+    real = inputs["attention_mask"].bool()
+    torch.testing.assert_close(output.logits[real], expected[real], atol=1e-4, rtol=1e-4)
+    picked = expected[:, :-1].gather(-1, inputs["input_ids"][:, 1:, None]).squeeze(-1)
+    torch.testing.assert_close(output.loss, -picked[labels[:, 1:] != -100].mean(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_base_stays_and_a_preference_can_be_changed():
+    base, arm = pair()
+    before = generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, beta=0.0), do_sample=False)
+    guided = GuidedModel(base, arm, Preference.one_hot("empathy"))
+    run(guided, prompts(), do_sample=False)
+    guided.set_preference(PREFERENCE)
+    ours = run(guided, prompts(), do_sample=False)
+    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE)], do_sample=False))
+    after = generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, beta=0.0), do_sample=False)
+    assert before.sequences.tolist() == after.sequences.tolist()
+    assert guided.device == base.device
+    assert guided.dtype == base.dtype
+
+
+def test_half_precision():
+    base = random_base("llama", seed=1, dtype=torch.bfloat16)
+    arm = random_arm("llama", seed=2, base=sharing_weights(base))
+    guided = GuidedModel(base, arm, PREFERENCE)
+    inputs = prompts()
+    arm.set_preference(PREFERENCE)
+    with torch.no_grad():
+        ours = guided(**inputs).logits
+        theirs = base(**inputs).logits.float().log_softmax(-1) + arm(**inputs).logits.float().log_softmax(-1)
+    assert ours.dtype == torch.float32
+    real = inputs["attention_mask"].bool()
+    torch.testing.assert_close(ours[real], theirs.log_softmax(-1)[real], atol=0.05, rtol=0.05)
+
+
+def test_what_would_guide_wrongly_is_refused(tmp_path):
+    base, arm = pair()
+    for other in (random_arm("llama", seed=2), random_arm("qwen2", seed=2)):
+        with pytest.raises(ValueError, match=r"not an adapter on this base's own weights .* ProSocialProcessor"):
+            GuidedModel(base, other, PREFERENCE)
+    edited = random_base("llama", seed=1)
+    with torch.no_grad():
+        edited.model.embed_tokens.weight[0] += 1
+    with pytest.raises(ValueError, match="an edited base or a second copy"):
+        GuidedModel(edited, arm, PREFERENCE)
+    with pytest.raises(ValueError, match="beta must be a number"):
+        GuidedModel(base, arm, PREFERENCE, beta=float("nan"))
+    with pytest.raises(ValueError, match="safe_set must be in"):
+        GuidedModel(base, arm, PREFERENCE, safe_set=0.0)
+    guided = GuidedModel(base, arm, PREFERENCE)
+    with pytest.raises(ValueError, match="would guide twice"):
+        run(guided, prompts(), [ProSocialProcessor(arm, PREFERENCE)])
+    with pytest.raises(ValueError, match="it has two of each"):
+        guided(**prompts(), output_hidden_states=True)
+    with pytest.raises(ValueError, match="save its adapter"):
+        guided.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="prefill_chunk_size"):
+        run(guided, prompts(), prefill_chunk_size=4)
+    with pytest.raises(ValueError, match="2 preferences were given, but generation has 3 rows"):
+        run(GuidedModel(base, arm, [PREFERENCE, PREFERENCE]), prompts())
+    twelve = prompts(rows=6)
+    with pytest.raises(ValueError, match="hold different prompts"):
+        run(GuidedModel(base, arm, [PREFERENCE, PREFERENCE]), twelve)
+    embeddings = base.get_input_embeddings()(prompts()["input_ids"])
+    with pytest.raises(ValueError, match="give as many as it has"):
+        GuidedModel(base, arm, [PREFERENCE])(inputs_embeds=embeddings)
+    with arm.disable_adapter(), pytest.raises(ValueError, match="disabled"):
+        run(guided, prompts())
+    with pytest.raises(ValueError, match="in training mode"):
+        run(GuidedModel(base, arm, PREFERENCE).train(), prompts())
+
+
+def test_embeddings_guide_as_ids_do():
+    base, arm = pair()
+    guided = GuidedModel(base, arm, [PREFERENCE, Preference.uniform(), Preference.one_hot("empathy")])
+    inputs = prompts()
+    embeddings = base.get_input_embeddings()(inputs["input_ids"])
+    with torch.no_grad():
+        ours = guided(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits
+        torch.testing.assert_close(ours, guided(**inputs).logits)
+
+
+def test_experts_that_see_tokens_without_rows_are_refused():
+    base = random_base("mixtral", seed=1)
+    arm = random_arm("mixtral", seed=2, base=sharing_weights(base))
+    layer = next(module for module in arm.modules() if type(module).__name__ == "PBLoraLayer")
+    state = arm.base_model.preference_state
+    with (
+        state.using("default", PREFERENCE.tensor(), unguided_rows=2),
+        pytest.raises(ValueError, match=r"of 4 rows the first 2 are the base's, .* ProSocialProcessor"),
+    ):
+        layer(torch.zeros(12, 16))
+
+
+def test_scores_that_are_not_finite_raise():
+    base, arm = pair()
+    guided = GuidedModel(base, arm, PREFERENCE)
+    with torch.no_grad():
+        layer = next(module for module in arm.modules() if type(module).__name__ == "PBLoraLayer")
+        layer.pblora_B["default"].fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"NaN or \+inf in rows \[0, 1, 2\]"):
+        run(guided, prompts())
+
+
+def test_no_weight_exists_twice():
+    base, arm = pair()
+    guided = GuidedModel(base, arm, PREFERENCE)
+    adapter = sum(weight.numel() for name, weight in arm.named_parameters() if "pblora_" in name)
+    distinct = {weight.data_ptr(): weight.numel() for weight in [*guided.parameters(), *base.parameters()]}
+    assert sum(distinct.values()) == adapter + sum(weight.numel() for weight in base.parameters())
