@@ -14,9 +14,9 @@ from transformers import DynamicCache, PreTrainedModel
 from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import Preference, ProSocialProcessor, load_arm
-from hf_prosocial.arm.load import sharing_weights
 from hf_prosocial.assets import released_arm
 from hf_prosocial.bases import find_base
+from hf_prosocial.memory import sharing_weights
 
 UNIFORM = Preference.uniform()
 REPEATS = 40

@@ -48,7 +48,8 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         for layer in model.modules()
         if isinstance(layer, BaseTunerLayer)
         for name in layer.adapter_layer_names
-        for weight in getattr(layer, name).values()
+        for kept in getattr(layer, name).values()
+        for weight in (kept.parameters() if isinstance(kept, nn.Module) else [kept])
     }
     # A wrapped layer's weight is called "q_proj.base_layer.weight", and a PeftModel's names have a prefix.
     return {

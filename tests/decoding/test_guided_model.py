@@ -3,11 +3,12 @@
 import pytest
 import torch
 from models import random_arm, random_base
+from peft import LoraConfig, PeftModel, get_peft_model
 from test_processor_matches_full_recompute import MODES, generate, prompts
 from transformers import DynamicCache, TextIteratorStreamer, pipeline, set_seed
 
 from hf_prosocial import GuidedModel, Preference, ProSocialProcessor
-from hf_prosocial.arm.load import sharing_weights
+from hf_prosocial.memory import sharing_weights
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
 # Other processors act after guidance in one and before it in the other.
@@ -254,3 +255,45 @@ def test_no_weight_exists_twice():
     adapter = sum(weight.numel() for name, weight in arm.named_parameters() if "pblora_" in name)
     distinct = {weight.data_ptr(): weight.numel() for weight in [*guided.parameters(), *base.parameters()]}
     assert sum(distinct.values()) == adapter + sum(weight.numel() for weight in base.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_baked_lora_guides_as_the_arm_it_was_baked_from(family, tmp_path):
+    base, arm = pair(family)
+    arm.base_model.save_baked(tmp_path / "baked", PREFERENCE)
+    lora = PeftModel.from_pretrained(sharing_weights(base), tmp_path / "baked").eval()
+    before = {name: weight.clone() for name, weight in lora.named_parameters()}
+    guided = GuidedModel(base, lora, beta=1.4)
+    for options in (MODES["greedy"], MODES["beams"]):
+        ours = run(guided, prompts(), **options)
+        assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE, beta=1.4)], **options))
+    for name, weight in lora.named_parameters():
+        assert torch.equal(weight, before[name])
+    with torch.no_grad():
+        torch.testing.assert_close(lora(**prompts()).logits, arm_logits(arm, prompts()), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="baked in, so that it takes none"):
+        GuidedModel(base, lora, PREFERENCE)
+    with pytest.raises(ValueError, match="give a preference"):
+        GuidedModel(base, arm)
+
+
+def arm_logits(arm, inputs):
+    arm.set_preference(PREFERENCE)
+    return arm(**inputs).logits
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["q_proj", "v_proj"], "use_dora": True},
+        {"target_modules": ["q_proj", "v_proj"], "rank_pattern": {"v_proj": 3}},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj"], "lora_bias": True},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ],
+)
+def test_adapters_that_are_no_plain_lora_are_refused(options):
+    base = random_base("qwen2", seed=1)
+    lora = get_peft_model(sharing_weights(base), LoraConfig(r=2, task_type="CAUSAL_LM", **options)).eval()
+    with pytest.raises(ValueError, match="no plain LoRA of one rank|not an adapter on this"):
+        GuidedModel(base, lora)

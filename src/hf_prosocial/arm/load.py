@@ -1,15 +1,14 @@
 """load_arm: an adapter and its base, checked against each other, ready to guide."""
 
-import copy
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
-from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_prosocial.memory import sharing_weights
 from hf_prosocial.pblora import PBLoraConfig
 
 from .base_record import check_base, check_names
@@ -71,16 +70,6 @@ def load_arm(
     arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
     return arm.eval()
-
-
-def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """A second model over the same memory: adapters put on it leave the first one as it is."""
-    memo: dict[int, object] = {}
-    for weight in model.parameters():
-        memo[id(weight)] = nn.Parameter(weight.detach(), requires_grad=False)
-    for buffer in model.buffers():
-        memo[id(buffer)] = buffer
-    return copy.deepcopy(model, memo)
 
 
 def _adapter_config(

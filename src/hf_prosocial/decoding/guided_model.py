@@ -5,14 +5,16 @@ from typing import Any, NoReturn, cast
 
 import torch
 from jaxtyping import Float
-from peft import PeftModel
+from peft import LoraModel, PeftModel
 from torch import Tensor
 from transformers import Cache, DynamicCache, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_prosocial.identity import base_parameters
+from hf_prosocial.memory import sharing_weights
 from hf_prosocial.pblora import tuner_of
-from hf_prosocial.preference import Preferences
+from hf_prosocial.pblora.from_lora import OBJECTIVE, pblora_of, without_adapters
+from hf_prosocial.preference import Preference, Preferences
 
 from .guidance import guided_log_probs
 from .guide import check_active
@@ -34,8 +36,9 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
 
     Args:
         base: the model that the ARM was trained on; it stays as it is.
-        arm: from `load_arm(..., base)`, in evaluation mode: its adapter is on the base's very weights.
-        preference: one for all rows, or as many as the batch has prompts.
+        arm: from `load_arm(..., base)`, in evaluation mode: its adapter is on the base's very weights. Or a PeftModel
+            with a plain LoRA on them, for example a baked ARM.
+        preference: one for all rows, or as many as the batch has prompts; none with a plain LoRA.
         beta: β >= 0, the strength of guidance.
         safe_set: ε in (0, 1]: a token is kept only if π_s(token) >= ε · max π_s; None keeps all.
 
@@ -54,7 +57,7 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
         self,
         base: PreTrainedModel,
         arm: PeftModel,
-        preference: Preferences,
+        preference: Preferences | None = None,
         beta: float = 1.0,
         safe_set: float | None = None,
     ) -> None:
@@ -62,8 +65,15 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
             raise ValueError(f"beta must be a number >= 0, found {beta!r}")
         if safe_set is not None and not 0 < safe_set <= 1:
             raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
-        tuner = tuner_of(arm)
         _check_shared(base, arm)
+        if isinstance(arm.base_model, LoraModel):
+            if preference is not None:
+                raise ValueError("a plain LoRA has one preference baked in, so that it takes none")
+            arm = pblora_of(arm, without_adapters(sharing_weights(cast(PreTrainedModel, arm.get_base_model()))))
+            preference = Preference.one_hot(OBJECTIVE, objectives=(OBJECTIVE,))
+        elif preference is None:
+            raise ValueError("give a preference: without one, nothing says where to guide")
+        tuner = tuner_of(arm)
         super().__init__(base.config)
         self.arm, self.beta, self.safe_set = arm, float(beta), safe_set
         self.generation_config = base.generation_config

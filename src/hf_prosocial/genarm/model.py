@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from hf_prosocial.arm.base_record import check_base, check_names
-from hf_prosocial.arm.load import sharing_weights
 from hf_prosocial.files import write_json
+from hf_prosocial.memory import sharing_weights
 
 RECORD = "genarm.json"
 
