@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-SHORT = ("startup", "processor", "training", "direg", "accuracy")
+SHORT = ("startup", "processor", "decode", "training", "direg", "accuracy")
 NAMES = (*SHORT, "quality")
 
 

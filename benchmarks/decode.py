@@ -1,0 +1,275 @@
+"""What a guided step costs, by every way of guiding, over a step of the base alone.
+
+SmolLM2-135M-Instruct on the processor; on a GPU also a Llama of 7B shape with random weights. A step decodes one token
+for each row, with a cache of 128 tokens before it; medians over steps in turn. The limit is the time of reading every
+weight once, at the rate at which this machine reads memory in the same run.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, UnbatchedClassifierFreeGuidanceLogitsProcessor
+
+from benchmarks.goals import Goal, report
+from benchmarks.processes import run_measured
+from benchmarks.timing import in_turn, median_ratio
+from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, ProSocialProcessor
+from hf_prosocial.bases import find_base
+from hf_prosocial.genarm import GenArm, GenArmProcessor, GenArmRecord
+from hf_prosocial.memory import sharing_weights
+from hf_prosocial.pblora import PBLoraLayer
+
+UNIFORM = Preference.uniform()
+LENGTH, STEPS = 128, 24
+TARGETS = ["q_proj", "k_proj", "v_proj"]
+RECORD = Path("benchmarks/results/decode.json")
+MEMORY = """
+import sys
+from benchmarks.decode import Models, VARIANTS
+models = Models.smollm2("float32")
+step = VARIANTS[sys.argv[1]](models, 4)
+for _ in range(4):
+    step()
+"""
+
+
+@dataclass
+class Models:
+    """A base, and a PV-ARM, a GenARM and a PARM-like layer's model on the same weights."""
+
+    name: str
+    base: Any
+    arm: Any
+    built: Any
+    genarm: GenArm
+
+    @classmethod
+    def smollm2(cls, dtype: str) -> "Models":
+        model, _ = find_base().load(getattr(torch, dtype))
+        return cls.around(f"SmolLM2-135M, {dtype}", model)
+
+    @classmethod
+    def llama_7b(cls, dtype: str) -> "Models":
+        shape: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
+        with torch.device("cuda"):
+            model = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=getattr(torch, dtype)).eval()
+        return cls.around(f"Llama 7B shape, {dtype}, on a GPU", model)
+
+    @classmethod
+    def around(cls, name: str, model: Any) -> "Models":
+        return cls(name, model, _arm(model), _building(_arm(model)), _genarm(model))
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(weight.nbytes for weight in self.base.parameters())
+
+
+def _arm(model: Any) -> Any:
+    arm = get_peft_model(sharing_weights(model), PBLoraConfig(target_modules=TARGETS, task_type="CAUSAL_LM")).eval()
+    arm.requires_grad_(False)
+    with torch.no_grad():
+        for name, weight in arm.named_parameters():
+            if "pblora_B" in name:
+                weight.normal_(std=0.02)
+    arm.set_preference(UNIFORM)
+    return arm
+
+
+def _genarm(model: Any) -> GenArm:
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM", init_lora_weights=False)
+    arm = get_peft_model(sharing_weights(model), config, adapter_name=OBJECTIVES[0])
+    for name in OBJECTIVES[1:]:
+        arm.add_adapter(name, config)
+    return GenArm(arm, GenArmRecord(OBJECTIVES))
+
+
+class BuiltDelta(nn.Module):
+    """A linear layer that builds W + ΔW(p) at every call, as PARM's layer does."""
+
+    def __init__(self, layer: PBLoraLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        base: Any = self.layer.get_base_layer()
+        return nn.functional.linear(x, base.weight + self.layer.get_delta_weight("default"), base.bias)
+
+
+def _building(arm: Any) -> Any:
+    for module in list(arm.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, PBLoraLayer):
+                setattr(module, name, BuiltDelta(child))
+    return arm
+
+
+def _ids(models: Models, rows: int) -> Tensor:
+    generator = torch.Generator().manual_seed(rows)
+    ids = torch.randint(10, models.base.config.vocab_size - 10, (rows, LENGTH + 200), generator=generator)
+    return ids.to(models.base.device)
+
+
+def _steps(model: Any, ids: Tensor) -> Iterator[Tensor]:
+    """A model's logits at each further token, with a cache."""
+    cache: Any = None if isinstance(model, GuidedModel) else DynamicCache(config=model.config)
+    output = model(ids[:, :LENGTH], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    for length in range(LENGTH, ids.shape[1]):
+        token = ids[:, length : length + 1]
+        output = model(token, past_key_values=output.past_key_values, use_cache=True, logits_to_keep=1)
+        yield output.logits[:, -1]
+
+
+def alone(models: Models, rows: int) -> Callable[[], object]:
+    steps = _steps(models.base, _ids(models, rows))
+    return _without_gradients(lambda: next(steps))
+
+
+def one_forward(models: Models, rows: int) -> Callable[[], object]:
+    guided = GuidedModel(models.base, models.arm, UNIFORM)
+    steps = _steps(guided, _ids(models, rows))
+    return _without_gradients(lambda: next(steps))
+
+
+def _processed(models: Models, rows: int, processor: Any) -> Callable[[], object]:
+    ids = _ids(models, rows)
+    steps = enumerate(_steps(models.base, ids), start=LENGTH + 1)
+
+    def step() -> object:
+        length, scores = next(steps)
+        return processor(ids[:, :length], scores.float())
+
+    return _without_gradients(step)
+
+
+def two_models(models: Models, rows: int) -> Callable[[], object]:
+    return _processed(models, rows, ProSocialProcessor(models.arm, UNIFORM))
+
+
+def built_delta(models: Models, rows: int) -> Callable[[], object]:
+    return _processed(models, rows, _Second(models.built, _ids(models, rows)))
+
+
+def classifier_free(models: Models, rows: int) -> Callable[[], object]:
+    ids: Any = _ids(models, rows)[:, : LENGTH + 1]
+    return _processed(models, rows, UnbatchedClassifierFreeGuidanceLogitsProcessor(1.5, models.arm, ids))
+
+
+def five_adapters(models: Models, rows: int) -> Callable[[], object]:
+    return _processed(models, rows, GenArmProcessor(models.genarm, UNIFORM))
+
+
+def recomputed(models: Models, rows: int) -> Callable[[], object]:
+    ids = _ids(models, rows)[:, : LENGTH + 1]
+
+    def step() -> object:
+        base, arm = (model(ids, use_cache=False, logits_to_keep=1).logits for model in (models.base, models.arm))
+        return (base.float().log_softmax(-1) + arm.float().log_softmax(-1)).log_softmax(-1)
+
+    return _without_gradients(step)
+
+
+class _Second:
+    """A second model with a plain cache of its own, mixed in by the formula."""
+
+    def __init__(self, model: Any, ids: Tensor) -> None:
+        self.steps = _steps(model, ids)
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        return (scores.log_softmax(-1) + next(self.steps).float().log_softmax(-1)).log_softmax(-1)
+
+
+def _without_gradients(step: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        with torch.no_grad():
+            found = step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            return found
+
+    return run
+
+
+VARIANTS: dict[str, Callable[[Models, int], Callable[[], object]]] = {
+    "base alone": alone,
+    "GuidedModel": one_forward,
+    "ProSocialProcessor": two_models,
+    "a layer that builds ΔW": built_delta,
+    "transformers' CFG processor": classifier_free,
+    "GenARM, five adapters": five_adapters,
+    "recompute without a cache": recomputed,
+}
+
+
+def reading_seconds(models: Models) -> float:
+    """The least time, of several, in which as many bytes as the weights have are read once."""
+    weights = torch.zeros(models.weight_bytes // 4, device=models.base.device)
+
+    def read() -> None:
+        weights.sum()
+        if weights.is_cuda:
+            torch.cuda.synchronize()
+
+    return min(in_turn({"read": read}, 5)["read"])
+
+
+def measure(models: Models, rows: int, limit: float) -> list[dict[str, Any]]:
+    tasks = {name: variant(models, rows) for name, variant in VARIANTS.items()}
+    slow = tasks.pop("recompute without a cache")
+    seconds = in_turn(tasks, STEPS)
+    seconds["recompute without a cache"] = in_turn({"slow": slow}, 1 if rows > 4 else 3)["slow"]
+    found = []
+    for name, times in seconds.items():
+        base = seconds["base alone"][: len(times)]
+        ratio = median_ratio(times, base)
+        found.append({"model": models.name, "rows": rows, "variant": name, "ratio": ratio, "seconds": median(times)})
+        print(
+            f"| {models.name} | {rows} | {name} | {1e3 * median(times):.1f} | {ratio:.2f} "
+            f"| {median(times) / limit:.2f} |",
+            flush=True,
+        )
+    return found
+
+
+def run() -> bool:
+    dtypes = os.environ.get("PROSOCIAL_DTYPES", "float32,bfloat16").split(",")
+    batches = [int(rows) for rows in os.environ.get("PROSOCIAL_ROWS", "1,4,8,32").split(",")]
+    print("| model | rows | variant | ms a step | over the base | over reading the weights once |")
+    print("|---|---|---|---|---|---|")
+    rows: list[dict[str, Any]] = []
+    for dtype in dtypes:
+        rows += _measure_all(Models.smollm2(dtype), batches)
+    if torch.cuda.is_available():
+        rows += _measure_all(Models.llama_7b("bfloat16"), [1, 4, 8, 16])
+    memory = {}
+    if not torch.cuda.is_available():
+        for name in ("base alone", "GuidedModel", "ProSocialProcessor", "GenARM, five adapters"):
+            memory[name] = run_measured([sys.executable, "-c", MEMORY, name]).resident
+            print(f"{name}, fp32, 4 rows: peak {memory[name]:.0f} MiB RSS")
+    RECORD.write_text(json.dumps({"steps": rows, "peak RSS, MiB": memory}, indent=1) + "\n")
+    return report("decode", _goals(rows))
+
+
+def _measure_all(models: Models, batches: list[int]) -> list[dict[str, Any]]:
+    limit = reading_seconds(models)
+    print(f"{models.name}: {models.weight_bytes / 2**20:.0f} MiB of weights, read in {1e3 * limit:.1f} ms")
+    return [row for rows in batches for row in measure(models, rows, limit)]
+
+
+def _goals(rows: list[dict[str, Any]]) -> list[Goal]:
+    goals = []
+    for row in rows:
+        on_gpu = row["model"].startswith("Llama")
+        bound = 1.10 if on_gpu else {1: 1.4, 4: 1.25}.get(row["rows"])
+        if row["variant"] == "GuidedModel" and bound and (on_gpu or "float32" in row["model"]):
+            figure = f"a step of GuidedModel over the base's, {row['model']}, {row['rows']} rows"
+            goals.append(Goal(figure, row["ratio"], f"<= {bound}"))
+    return goals
