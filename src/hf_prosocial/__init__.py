@@ -20,6 +20,7 @@ What there is:
 - `load_arm`: an adapter and its base, checked against each other.
 - `ProSocialProcessor`, `GuidanceLostError`: guided inference, and what is raised where guidance would be lost.
 - `GuidedModel`: the same in one forward pass, where the ARM is an adapter on the base's own weights.
+- `SpeculativeGuidedModel`: a small ARM drafts for the large base that it guides.
 """
 
 from importlib import import_module
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         load_arm,
         read_pairs,
     )
-    from .decoding import GuidanceLostError, GuidedModel, ProSocialProcessor
+    from .decoding import GuidanceLostError, GuidedModel, ProSocialProcessor, SpeculativeGuidedModel
     from .direg import HarmVector
     from .genarm import GenArm, GenArmProcessor, train_genarm
     from .pblora import PBLoraConfig, PBLoraModel
@@ -61,6 +62,7 @@ _PLACES = {
     "GuidedModel": "decoding",
     "HarmVector": "direg",
     "ProSocialProcessor": "decoding",
+    "SpeculativeGuidedModel": "decoding",
 }
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "PairTrainingArguments",
     "Preference",
     "ProSocialProcessor",
+    "SpeculativeGuidedModel",
     "load_arm",
     "read_pairs",
     "train_genarm",

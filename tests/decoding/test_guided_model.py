@@ -295,5 +295,5 @@ def arm_logits(arm, inputs):
 def test_adapters_that_are_no_plain_lora_are_refused(options):
     base = random_base("qwen2", seed=1)
     lora = get_peft_model(sharing_weights(base), LoraConfig(r=2, task_type="CAUSAL_LM", **options)).eval()
-    with pytest.raises(ValueError, match="no plain LoRA of one rank|not an adapter on this"):
+    with pytest.raises(ValueError, match=r"no plain LoRA of one rank|not an adapter on this"):
         GuidedModel(base, lora)

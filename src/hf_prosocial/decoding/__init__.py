@@ -3,5 +3,6 @@
 from .guide import GuidanceLostError
 from .guided_model import GuidedModel
 from .processor import ProSocialProcessor
+from .speculative_model import SpeculativeGuidedModel
 
-__all__ = ["GuidanceLostError", "GuidedModel", "ProSocialProcessor"]
+__all__ = ["GuidanceLostError", "GuidedModel", "ProSocialProcessor", "SpeculativeGuidedModel"]

@@ -88,7 +88,7 @@ class Follower:
             parents, kept = longest_common_prefixes(self._hasher, self._rows, self._lanes, rows, lanes)
             # The last token must run again, because only its logits are wanted.
             kept = min(kept, rows.shape[1] - 1)
-            if kept == 0 or not _crop(self._cache, length, length - kept):
+            if kept == 0 or not crop(self._cache, length, length - kept):
                 return 0
         if len(parents) != len(self._rows) or parents.tolist() != list(range(len(parents))):
             self._cache.reorder_cache(cast(torch.LongTensor, parents))
@@ -96,7 +96,7 @@ class Follower:
         return kept
 
 
-def _crop(cache: DynamicCache, length: int, remove: int) -> bool:
+def crop(cache: DynamicCache, length: int, remove: int) -> bool:
     """Remove the last columns of a cache; False where it cannot, and must be filled anew."""
     if remove == 0:
         return True

@@ -1,0 +1,127 @@
+"""A guide that drafts: its log-probabilities along one sequence, and tokens drawn from them."""
+
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList
+from transformers.generation.candidate_generator import CandidateGenerator
+
+from hf_prosocial.pblora import PBLoraModel
+
+from .follower import crop
+
+
+class SequenceFollower:
+    """An ARM's logits at the last positions of one growing sequence, at the cost of the tokens that are new.
+
+    Args:
+        tuner: with one active adapter, in evaluation mode.
+        adapter: its name.
+    """
+
+    def __init__(self, tuner: PBLoraModel, adapter: str) -> None:
+        self._tuner, self._adapter = tuner, adapter
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._cache: Any = None
+        self._ids: Tensor | None = None
+        self._logits: Tensor | None = None
+
+    def logits(
+        self, ids: Int[Tensor, "1 length"], last: int, weights: Float[Tensor, " k"]
+    ) -> Float[Tensor, "1 last vocabulary"]:
+        """The fp32 logits after each of the last positions of `ids`; rejected tokens are taken back.
+
+        Args:
+            ids: the sequence so far.
+            last: how many positions.
+            weights: p.
+        """
+        length = ids.shape[1]
+        kept = self._keep_common(ids, length - last)
+        cache, logits = self._cache, self._logits
+        self.reset()  # If the forward pass fails, nothing half-updated may remain.
+        if kept < length:
+            with torch.no_grad(), self._tuner.preference_state.using(self._adapter, weights):
+                output = self._tuner.wrapped(
+                    input_ids=ids[:, kept:],
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=length - max(kept, length - last),
+                )
+            cache, new = output.past_key_values, output.logits.float()
+            logits = new if logits is None else torch.cat([logits, new], dim=1)
+        self._cache, self._ids, self._logits = cache, ids, cast(Tensor, logits)
+        return self._logits[:, -last:]
+
+    def _keep_common(self, ids: Int[Tensor, "1 length"], wanted: int) -> int:
+        """Crop what is held to its common beginning with `ids`, and so far that `wanted` and on have logits."""
+        if self._ids is None or self._logits is None:
+            return self._begin()
+        held = self._ids.shape[1]
+        shared = min(held, ids.shape[1])
+        differs = (self._ids[0, :shared] != ids[0, :shared]).nonzero()
+        kept = int(differs[0]) if len(differs) else shared
+        first = held - self._logits.shape[1]
+        if wanted < first:
+            kept = min(kept, wanted)
+        if kept <= first:
+            self._logits = None
+        else:
+            self._logits = self._logits[:, : kept - first]
+        if kept == 0:
+            return self._begin()
+        return kept if crop(self._cache, held, held - kept) else self._begin()
+
+    def _begin(self) -> int:
+        self._cache, self._logits = DynamicCache(config=self._tuner.wrapped.config), None
+        return 0
+
+
+class ArmDrafts(CandidateGenerator):
+    """Drafts tokens by the ARM for transformers' assisted decoding, after the same processors as the target's.
+
+    Args:
+        follower: of the ARM.
+        weights: p.
+        count: γ, the tokens that are drafted at a time.
+        max_length: of the whole sequence.
+        do_sample: whether tokens are drawn, or the likeliest taken.
+        processors: temperature, top-p and whatever else the target's scores go through.
+    """
+
+    def __init__(
+        self,
+        follower: SequenceFollower,
+        weights: Float[Tensor, " k"],
+        count: int,
+        max_length: int,
+        do_sample: bool,
+        processors: LogitsProcessorList,
+    ) -> None:
+        self.drafted, self.accepted = 0, 0
+        self._follower, self._weights, self._count = follower, weights, count
+        self._max_length, self._do_sample, self._processors = max_length, do_sample, processors
+        self._last = 0
+
+    def get_candidates(self, input_ids: Int[Tensor, "1 length"], **kwargs: Any) -> Any:
+        """The sequence with its drafts (1, longer), and their scores (1, drafts, vocabulary)."""
+        scores = []
+        # The target adds a token of its own to whatever is accepted.
+        self._last = max(0, min(self._count, self._max_length - input_ids.shape[1] - 1))
+        for _ in range(self._last):
+            arm: Any = self._follower.logits(input_ids, 1, self._weights)[:, 0].log_softmax(-1)
+            found = self._processors(cast(torch.LongTensor, input_ids), arm)
+            token = torch.multinomial(found.softmax(-1), 1) if self._do_sample else found.argmax(-1, keepdim=True)
+            input_ids = torch.cat([input_ids, token], dim=1)
+            scores.append(found)
+        return input_ids, torch.stack(scores, dim=1) if scores else None
+
+    def update_candidate_strategy(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
+        """Count what was accepted."""
+        self.drafted += self._last
+        self.accepted += int(num_matches)

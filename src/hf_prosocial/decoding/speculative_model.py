@@ -1,0 +1,175 @@
+"""A large base, guided by a small ARM that drafts for it."""
+
+from math import log
+from typing import Any, NoReturn
+
+from jaxtyping import Int
+from peft import PeftModel
+from torch import Tensor
+from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.preference import Preference
+
+from .drafts import ArmDrafts, SequenceFollower
+from .guidance import guided_log_probs
+from .guided_model import GuidedModel
+from .guided_processor import GuidedProcessor
+from .vocabulary import shared_width
+
+
+class SpeculativeGuidedModel(PreTrainedModel, GenerationMixin):
+    """Guided decoding of a large base by a small ARM, several tokens for each of the base's forward passes.
+
+    Guidance needs the ARM's distribution of every token anyway. So the ARM draws γ tokens ahead, the base reads them in
+    one forward pass, and as many are kept as the speculative rule allows, so that the text has exactly the distribution
+    of the base with a `ProSocialProcessor` (greedy: the same tokens). The loop is transformers' assisted decoding.
+
+        guided = SpeculativeGuidedModel(large, load_arm("small-arm", small), Preference.one_hot("empathy"))
+        guided.generate(**inputs)         # one prompt at a time, greedy or sampled
+        guided.acceptance_rate
+
+    Args:
+        base: the large model.
+        arm: from `load_arm`, on a smaller base that shares the tokenizer, in evaluation mode.
+        preference, beta, safe_set: as of `ProSocialProcessor`.
+        draft_tokens: γ >= 1. More pay where the ARM is much smaller and often right.
+
+    Raises:
+        ValueError: bad arguments; at generate, several prompts, beams, padding, or a second guide.
+
+    Source: METHOD, section 3; speculative sampling, arXiv 2211.17192, algorithm 1.
+    """
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    supports_continuous_batching = False
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        arm: PeftModel,
+        preference: Preference,
+        beta: float = 1.0,
+        safe_set: float | None = None,
+        draft_tokens: int = 3,
+    ) -> None:
+        if isinstance(base, GuidedModel):
+            raise ValueError("the base is guided already; pass the model inside")
+        if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
+            raise ValueError(f"beta must be a number >= 0, found {beta!r}")
+        if safe_set is not None and not 0 < safe_set <= 1:
+            raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        if draft_tokens < 1:
+            raise ValueError(f"draft_tokens must be 1 or more, found {draft_tokens}")
+        super().__init__(base.config)
+        tuner = tuner_of(arm)
+        self.base, self.arm, self.beta, self.safe_set = base, arm, float(beta), safe_set
+        self.draft_tokens = draft_tokens
+        self.generation_config = base.generation_config
+        self._adapter = tuner.one_adapter()
+        self._preference = tuner.preference_weights(preference, self._adapter)
+        self._follower = SequenceFollower(tuner, self._adapter)
+        self._drafts: ArmDrafts | None = None
+        self.eval()
+
+    @property
+    def acceptance_rate(self) -> float:
+        """The share of the drafted tokens that was accepted at the last generate.
+
+        Raises:
+            ValueError: nothing was drafted yet.
+        """
+        if self._drafts is None or self._drafts.drafted == 0:
+            raise ValueError("nothing was drafted yet; call generate first")
+        return self._drafts.accepted / self._drafts.drafted
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' `generate`, in its assisted mode, with the ARM as the assistant."""
+        if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens") is not None:
+            raise ValueError("the ARM drafts already; no other assistant, and no prompt lookup")
+        generation: Any = super()
+        return generation.generate(*args, assistant_model=self.arm.base_model.model, **kwargs)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "rows tokens"],
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        sequence: Int[Tensor, "rows length"] | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Guided log-probabilities after each of the tokens, fp32, (1, tokens, vocabulary).
+
+        Args:
+            input_ids: the tokens that are not in the cache yet.
+            attention_mask, position_ids, past_key_values, use_cache, logits_to_keep: as the base's.
+            sequence: all tokens so far; `generate` passes it. By default `input_ids`, where there is no cache.
+            kwargs: further inputs of the base.
+
+        Raises:
+            ValueError: several rows, padding, or a cache without the sequence.
+        """
+        sequence = self._checked_sequence(input_ids, attention_mask, past_key_values, sequence)
+        output = self.base(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        own = output.logits.float()
+        arm = self._follower.logits(sequence.to(self.arm.device), own.shape[1], self._preference).to(own.device)
+        shared_width(own.shape[-1], arm.shape[-1], None)
+        epsilon = None if self.safe_set is None else log(self.safe_set)
+        logits = guided_log_probs(own, arm, beta=self.beta, safe_set_log=epsilon)
+        return CausalLMOutputWithPast(logits=logits, past_key_values=output.past_key_values)
+
+    def _checked_sequence(
+        self, input_ids: Tensor, attention_mask: Any, past_key_values: Cache | None, sequence: Tensor | None
+    ) -> Tensor:
+        if self.arm.training:
+            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        if len(input_ids) != 1:
+            raise ValueError(f"one prompt at a time can be drafted for, without beams; found {len(input_ids)} rows")
+        if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 and bool((attention_mask == 0).any()):
+            raise ValueError("the prompt is padded; with one prompt there is nothing to pad for")
+        if sequence is not None:
+            return sequence
+        if past_key_values is not None and int(past_key_values.get_seq_length()) > 0:
+            raise ValueError("with a cache, the ARM needs all tokens so far: pass sequence=")
+        return input_ids
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The base's, and the whole sequence for the ARM."""
+        base: Any = self.base
+        return base.prepare_inputs_for_generation(input_ids, *args, **kwargs) | {"sequence": input_ids}
+
+    def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> ArmDrafts:
+        settings, logits_processor = kwargs["generation_config"], kwargs["logits_processor"]
+        if any(isinstance(processor, GuidedProcessor) for processor in logits_processor):
+            raise ValueError("a ProSocialProcessor beside a SpeculativeGuidedModel would guide twice; leave it out")
+        self._follower.reset()
+        self._drafts = ArmDrafts(
+            self._follower,
+            self._preference,
+            self.draft_tokens,
+            settings.max_length,
+            bool(settings.do_sample),
+            logits_processor,
+        )
+        return self._drafts
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        # The experts are the base's, which has settled this for itself.
+        return True
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: save the adapter, `arm.save_pretrained(...)`; the base is where it was."""
+        raise ValueError("a SpeculativeGuidedModel is two models' weights; save its adapter: arm.save_pretrained(...)")
