@@ -59,7 +59,12 @@ class Models:
 
     @classmethod
     def llama_7b(cls, dtype: str) -> "Models":
-        shape: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
+        shape: dict[str, Any] = {
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+        }
         with torch.device("cuda"):
             model = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=getattr(torch, dtype)).eval()
         return cls.around(f"Llama 7B shape, {dtype}, on a GPU", model)
