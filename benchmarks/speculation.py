@@ -1,7 +1,7 @@
 """Does drafting make guided decoding of a large base as quick as the base alone?
 
 Qwen2.5-Coder-1.5B-Instruct in bf16, guided at β = 1 by an ARM trained on the 0.5B model (recipes/qwen_bases.sh, then
-recipes/qwen_arm.yaml), on people's messages. Tokens per second over those of the base unguided, prompt by prompt in turn.
+recipes/qwen_arm.yaml), on people's messages. Tokens per second over those of the base unguided, by prompt.
 """
 
 import json
