@@ -82,6 +82,10 @@ class Margins:
         columns = [margin[:, self.objective == index].mean(-1) for index in range(len(self.objectives))]
         return torch.stack(columns, dim=-1)
 
+    def control_cell(self, row: int, column: int, *, per_token: bool) -> Estimate:
+        """One cell of the control matrix, with its interval over the objective's pairs."""
+        return mean_estimate(self.margin(per_token=per_token)[row, self.objective == column].double())
+
     def control(self, objective: int, *, per_token: bool) -> Estimate:
         """Column `objective`: diagonal minus the mean of the other rows, with its paired interval over pairs."""
         margin = self.margin(per_token=per_token)[:-1, self.objective == objective].double()

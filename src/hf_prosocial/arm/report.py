@@ -11,7 +11,7 @@ def margin_summary(margins: Margins) -> dict[str, Any]:
 
     Keys: per objective `own` and `uniform` (per-token accuracy under the own one-hot and the uniform preference),
     `own_summed`, `raw`, `raw_base`, `longer_wins`, `control`, `control_summed`; then `mean_accuracy` and
-    `control_matrix` (row one-hot p, column objective; per token, nats).
+    `control_matrix` (row one-hot p, column objective; per token, nats) and the half widths of its intervals.
     """
     k = len(margins.objectives)
     figures: dict[str, Any] = {}
@@ -31,6 +31,9 @@ def margin_summary(margins: Margins) -> dict[str, Any]:
         "objectives": figures,
         "mean_accuracy": sum(figures[name]["own"]["mean"] for name in margins.objectives) / k,
         "control_matrix": margins.control_matrix(per_token=True).tolist(),
+        "control_half_widths": [
+            [_half_width(margins.control_cell(row, column, per_token=True)) for column in range(k)] for row in range(k)
+        ],
     }
 
 
@@ -54,6 +57,12 @@ def margin_table(margins: Margins) -> str:
     lines += ["", f"Mean accuracy under the own one-hot preference, per token: {summary['mean_accuracy']:.3f}", ""]
     lines.append("| one-hot p \\ pairs of | " + " | ".join(margins.objectives) + " |")
     lines.append("|---" * (len(margins.objectives) + 1) + "|")
-    for name, row in zip(margins.objectives, summary["control_matrix"], strict=True):
-        lines.append(f"| {name} | " + " | ".join(f"{value:+.4f}" for value in row) + " |")
+    rows = zip(margins.objectives, summary["control_matrix"], summary["control_half_widths"], strict=True)
+    for name, row, widths in rows:
+        cells = (f"{value:+.3f} ± {width:.3f}" for value, width in zip(row, widths, strict=True))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _half_width(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / 2
