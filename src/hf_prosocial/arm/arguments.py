@@ -17,11 +17,14 @@ class PairTrainingArguments(TrainingArguments):
 
     Args:
         beta_r: β_r of the loss, the inverse temperature of a pair's log-ratio  [PARM: 0.01].
+        objective_exponent: τ in [0, 1]: an epoch has objective i's rows in proportion to n_i^τ; 1 takes each row once,
+            0 all objectives evenly.
         length_free: whether ℓ compares log-probabilities per token (`length_free_margins`) instead of sums  [METHOD],
             so that a reply's length alone neither saturates it nor is learned.
     """
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
+    objective_exponent: float = field(default=1.0, metadata={"help": "objective i's share of rows is as n_i to this"})
     length_free: bool = field(default=False, metadata={"help": "compare log-probabilities per token, not sums"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
 
@@ -31,6 +34,8 @@ class PairTrainingArguments(TrainingArguments):
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         if self.beta_r <= 0:
             raise ValueError(f"beta_r must be above 0, found {self.beta_r}")
+        if not 0 <= self.objective_exponent <= 1:
+            raise ValueError(f"objective_exponent must be in [0, 1], found {self.objective_exponent}")
 
 
 @dataclass

@@ -8,12 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, check_attention, reply_tokens
 from .losses import length_free_margins, summed_margins
 from .pairs import Pair, Pairs
+from .row_sampling import RowSampler
 from .training_figures import TrainingFigures
 
 
@@ -76,7 +76,7 @@ class PairTrainer(Trainer):
             callbacks=callbacks,
         )
         self.wrapped = wrapped
-        self._length_free = args.length_free
+        self._length_free, self._objective_exponent = args.length_free, args.objective_exponent
         self.figures = TrainingFigures(train_dataset.objectives)
         # The loss is already a mean over all pairs of the optimiser step.
         self.model_accepts_loss_kwargs = True
@@ -91,15 +91,18 @@ class PairTrainer(Trainer):
         )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        """Rows of similar length together, by `train_sampling_strategy="group_by_length"`; else Trainer's own."""
+        """Objectives by `objective_exponent`; with `train_sampling_strategy="group_by_length"`, rows by length."""
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length" or not isinstance(dataset, PairDataset):
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        if not isinstance(dataset, PairDataset) or not (grouped or self._objective_exponent < 1):
             return super()._get_train_sampler(train_dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedSampler(
+        rows = dataset.pairs.rows
+        return RowSampler(
+            [pair.objective for pair in rows],
+            [pair.packed_length for pair in rows] if grouped else None,
+            self._objective_exponent,
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
-            lengths=[pair.packed_length for pair in dataset.pairs.rows],
-            generator=torch.Generator().manual_seed(seed),
+            self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )
 
     def get_batch_samples(
