@@ -134,8 +134,11 @@ def draw_fronts(points: Sequence[Point], raised: str, cost: str, chosen: Point, 
     from matplotlib.figure import Figure
 
     base = points[0]
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
     axes = figure.subplots()
+    # What counts happens near the base, where a linear scale heaps the points up.
+    axes.set_xscale("symlog", linthresh=0.02)
+    axes.set_yscale("symlog", linthresh=0.5)
 
     def place(point: Point) -> tuple[float, float]:
         return point.figures[cost] - base.figures[cost], point.figures[raised] - base.figures[raised]
@@ -152,7 +155,7 @@ def draw_fronts(points: Sequence[Point], raised: str, cost: str, chosen: Point, 
     )
     axes.set_xlabel(f"{cost}, change from the base")
     axes.set_ylabel(f"{raised}, change from the base")
-    axes.legend()
+    figure.legend(loc="outside right")
     figure.savefig(file, dpi=120)
 
 
