@@ -1,13 +1,15 @@
 """Two models over one memory."""
 
 import copy
+from typing import TypeVar
 
 from torch import nn
-from transformers import PreTrainedModel
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """A second model over the same memory: adapters put on it leave the first one as it is."""
+def sharing_weights(model: Model) -> Model:
+    """A second model over the same memory: what is done to its modules leaves the first one as it is."""
     memo: dict[int, object] = {}
     for weight in model.parameters():
         memo[id(weight)] = nn.Parameter(weight.detach(), requires_grad=False)

@@ -211,7 +211,9 @@ def test_what_would_guide_wrongly_is_refused(tmp_path):
     embeddings = base.get_input_embeddings()(prompts()["input_ids"])
     with pytest.raises(ValueError, match="give as many as it has"):
         GuidedModel(base, arm, [PREFERENCE])(inputs_embeds=embeddings)
-    with arm.disable_adapter(), pytest.raises(ValueError, match="disabled"):
+    with arm.disable_adapter():
+        assert run(guided, prompts(), do_sample=False).sequences.shape == (3, 19)  # it has modules of its own
+    with guided.arm.disable_adapter(), pytest.raises(ValueError, match="disabled"):
         run(guided, prompts())
     with pytest.raises(ValueError, match="in training mode"):
         run(GuidedModel(base, arm, PREFERENCE).train(), prompts())

@@ -16,6 +16,7 @@ from hf_prosocial.pblora import tuner_of
 from hf_prosocial.pblora.from_lora import OBJECTIVE, pblora_of, without_adapters
 from hf_prosocial.preference import Preference, Preferences
 
+from .few_rows import use_few_rows
 from .guidance import guided_log_probs
 from .guide import check_active
 from .guided_processor import GuidedProcessor
@@ -73,11 +74,14 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
             preference = Preference.one_hot(OBJECTIVE, objectives=(OBJECTIVE,))
         elif preference is None:
             raise ValueError("give a preference: without one, nothing says where to guide")
-        tuner = tuner_of(arm)
+        tuner_of(arm)
         super().__init__(base.config)
-        self.arm, self.beta, self.safe_set = arm, float(beta), safe_set
+        # Modules of its own over the same memory: what is done to the given ARM later does not reach in here.
+        self.arm, self.beta, self.safe_set = sharing_weights(arm), float(beta), safe_set
+        use_few_rows(self.arm)
         self.generation_config = base.generation_config
-        self._tuner, self._adapter = tuner, tuner.one_adapter()
+        self._tuner = tuner_of(self.arm)
+        self._adapter = self._tuner.one_adapter()
         self.set_preference(preference)
         self.eval()
 

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+from .roomy_layer import RoomyLayer
 
 
 class TwofoldCache(Cache):
@@ -27,9 +30,12 @@ class TwofoldCache(Cache):
             )
         self._rows = 0
         if cache.layer_class_to_replicate is None:
-            super().__init__(layers=cache.layers, offloading=cache.offloading)
+            layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+            super().__init__(layers=layers, offloading=cache.offloading)
         else:
-            super().__init__(layer_class_to_replicate=cache.layer_class_to_replicate, offloading=cache.offloading)
+            kind = cache.layer_class_to_replicate
+            kind = RoomyLayer if kind is DynamicLayer else kind
+            super().__init__(layer_class_to_replicate=kind, offloading=cache.offloading)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any

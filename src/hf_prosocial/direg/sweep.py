@@ -155,7 +155,7 @@ def draw_fronts(points: Sequence[Point], raised: str, cost: str, chosen: Point, 
     )
     axes.set_xlabel(f"{cost}, change from the base")
     axes.set_ylabel(f"{raised}, change from the base")
-    figure.legend(loc="outside right")
+    figure.legend(loc="outside right upper")
     figure.savefig(file, dpi=120)
 
 
