@@ -1,12 +1,13 @@
 """What a guided step costs, by every way of guiding, over a step of the base alone.
 
 SmolLM2-135M-Instruct on the processor; on a GPU also a Llama of 7B shape with random weights. A step decodes one token
-for each row, with a cache of 128 tokens before it; medians over steps in turn. The limit is the time of reading every
+for each row, 64 of them after a prompt of 64; medians over steps in turn. The limit is the time of reading every
 weight once, at the rate at which this machine reads memory in the same run.
 """
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from benchmarks.goals import Goal, report
-from benchmarks.processes import run_measured
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, ProSocialProcessor
 from hf_prosocial.bases import find_base
@@ -29,16 +29,22 @@ from hf_prosocial.memory import sharing_weights
 from hf_prosocial.pblora import PBLoraLayer
 
 UNIFORM = Preference.uniform()
-LENGTH, STEPS = 128, 24
+LENGTH, STEPS = 64, 64
 TARGETS = ["q_proj", "k_proj", "v_proj"]
 RECORD = Path("benchmarks/results/decode.json")
 MEMORY = """
-import sys
+import ctypes, gc, sys
+from pathlib import Path
 from benchmarks.decode import Models, VARIANTS
 models = Models.smollm2("float32")
+gc.collect()
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+Path("/proc/self/clear_refs").write_text("5")  # The peak counts from here on, not from loading.
 step = VARIANTS[sys.argv[1]](models, 4)
-for _ in range(4):
+for _ in range(8):
     step()
+(line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+print(line.split()[1])
 """
 
 
@@ -256,8 +262,9 @@ def run() -> bool:
         rows += _measure_all(Models.llama_7b("bfloat16"), [1, 4, 8, 16])
     memory = {}
     if not torch.cuda.is_available():
-        for name in ("base alone", "GuidedModel", "ProSocialProcessor", "GenARM, five adapters"):
-            memory[name] = run_measured([sys.executable, "-c", MEMORY, name]).resident
+        for name in VARIANTS:
+            command = [sys.executable, "-c", MEMORY, name]
+            memory[name] = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) / 1024
             print(f"{name}, fp32, 4 rows: peak {memory[name]:.0f} MiB RSS")
     RECORD.write_text(json.dumps({"steps": rows, "peak RSS, MiB": memory}, indent=1) + "\n")
     return report("decode", _goals(rows))
