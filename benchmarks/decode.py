@@ -233,6 +233,8 @@ def reading_seconds(models: Models) -> float:
 
 
 def measure(models: Models, rows: int, limit: float) -> list[dict[str, Any]]:
+    on_gpu = models.base.device.type == "cuda"
+    on_device = {name: _device_peak(models, rows, name) for name in VARIANTS} if on_gpu else {}
     tasks = {name: variant(models, rows) for name, variant in VARIANTS.items()}
     slow = tasks.pop("recompute without a cache")
     seconds = in_turn(tasks, STEPS)
@@ -241,13 +243,24 @@ def measure(models: Models, rows: int, limit: float) -> list[dict[str, Any]]:
     for name, times in seconds.items():
         base = seconds["base alone"][: len(times)]
         ratio = median_ratio(times, base)
-        found.append({"model": models.name, "rows": rows, "variant": name, "ratio": ratio, "seconds": median(times)})
+        row = {"model": models.name, "rows": rows, "variant": name, "ratio": ratio, "seconds": median(times)}
+        found.append(row | ({"device_peak": on_device[name]} if on_device else {}))
         print(
             f"| {models.name} | {rows} | {name} | {1e3 * median(times):.1f} | {ratio:.2f} "
             f"| {median(times) / limit:.2f} |",
             flush=True,
         )
     return found
+
+
+def _device_peak(models: Models, rows: int, name: str) -> float:
+    """Peak memory on the GPU in MiB, while one variant decodes a few tokens."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    step = VARIANTS[name](models, rows)
+    for _ in range(4):
+        step()
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def run() -> bool:
@@ -260,14 +273,19 @@ def run() -> bool:
         rows += _measure_all(Models.smollm2(dtype), batches)
     if torch.cuda.is_available():
         rows += _measure_all(Models.llama_7b("bfloat16"), [1, 4, 8, 16])
-    memory = {}
-    if not torch.cuda.is_available():
-        for name in VARIANTS:
-            command = [sys.executable, "-c", MEMORY, name]
-            memory[name] = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) / 1024
-            print(f"{name}, fp32, 4 rows: peak {memory[name]:.0f} MiB RSS")
+    memory = {name: _peak_memory(name) for name in VARIANTS}
+    for name, peak in memory.items():
+        print(f"{name}, SmolLM2 in fp32, 4 rows: peak {peak:.0f} MiB RSS on the processor")
     RECORD.write_text(json.dumps({"steps": rows, "peak RSS, MiB": memory}, indent=1) + "\n")
     return report("decode", _goals(rows))
+
+
+def _peak_memory(name: str) -> float:
+    """MiB, of a process that decodes a few tokens on the processor."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", MEMORY, name]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
+    return int(done.stdout.split()[-1]) / 1024
 
 
 def _measure_all(models: Models, batches: list[int]) -> list[dict[str, Any]]:
