@@ -5,7 +5,15 @@ import pytest
 import torch
 from models import VOCABULARY, random_arm, random_base, tiny_tokenizer
 
-from hf_prosocial import BaseMismatchError, PBLoraConfig, Preference, ProSocialProcessor, load_arm
+from hf_prosocial import (
+    BaseMismatchError,
+    GuidedModel,
+    PBLoraConfig,
+    Preference,
+    ProSocialProcessor,
+    SpeculativeGuidedModel,
+    load_arm,
+)
 from hf_prosocial.arm import record_base
 from hf_prosocial.identity import tokenizer_hash, weight_hash, weight_hashes
 from hf_prosocial.pblora import PBLoraLayer
@@ -51,6 +59,31 @@ def test_a_loaded_base_shares_its_memory_and_stays_as_it_is(saved):
     assert output.shape == (2, 12)
     with torch.no_grad():
         torch.testing.assert_close(base(IDS).logits, expected, atol=0, rtol=0)
+
+
+def test_a_base_that_is_edited_after_loading_takes_the_arm_with_it_and_is_refused(saved):
+    base = random_base("llama", seed=1)
+    arm = load_arm(saved / "arm", base)
+    processor = ProSocialProcessor(arm, Preference.uniform())
+    guided = GuidedModel(base, arm, Preference.uniform())
+    base.generate(IDS, logits_processor=[processor], max_new_tokens=2)
+    guided.generate(IDS, max_new_tokens=2)
+    with torch.no_grad():
+        base.model.layers[0].mlp.up_proj.weight[0, 0] += 1.0
+    for make in (
+        lambda: ProSocialProcessor(arm, Preference.uniform()),
+        lambda: GuidedModel(base, arm, Preference.uniform()),
+        lambda: SpeculativeGuidedModel(base, arm, Preference.uniform()),
+        lambda: base.generate(IDS, logits_processor=[processor], max_new_tokens=2),
+        lambda: guided.generate(IDS, max_new_tokens=2),
+    ):
+        with pytest.raises(ValueError, match="written to after the ARM was loaded"):
+            make()
+    # Adapters may be trained on, and a base of its own may be edited.
+    other = load_arm(saved / "arm", random_base("llama", seed=1))
+    with torch.no_grad():
+        next(weight for name, weight in other.named_parameters() if "pblora_B" in name).add_(1.0)
+    base.generate(IDS, logits_processor=[ProSocialProcessor(other, Preference.uniform())], max_new_tokens=2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

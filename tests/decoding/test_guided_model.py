@@ -199,6 +199,10 @@ def test_what_would_guide_wrongly_is_refused(tmp_path):
         run(guided, prompts(), [ProSocialProcessor(arm, PREFERENCE)])
     with pytest.raises(ValueError, match="it has two of each"):
         guided(**prompts(), output_hidden_states=True)
+    with pytest.raises(ValueError, match="continuous batching runs one model"):
+        guided.generate_batch([[3, 4, 5]], max_new_tokens=2)
+    with pytest.raises(ValueError, match="continuous batching runs one model"):
+        run(guided, prompts(), cache_implementation="paged")
     with pytest.raises(ValueError, match="save its adapter"):
         guided.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="prefill_chunk_size"):

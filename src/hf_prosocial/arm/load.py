@@ -9,7 +9,7 @@ from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.memory import sharing_weights
-from hf_prosocial.pblora import PBLoraConfig
+from hf_prosocial.pblora import PBLoraConfig, tuner_of
 
 from .base_record import check_base, check_names
 
@@ -69,6 +69,7 @@ def load_arm(
     hub: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value}
     arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
+    tuner_of(arm).note_base()
     return arm.eval()
 
 

@@ -37,6 +37,18 @@ def guided_log_probs(
     return combined - normaliser.masked_fill(normaliser == -torch.inf, 0.0)
 
 
+def check_strength(beta: float, safe_set: float | None) -> None:
+    """Refuse a β or an ε that makes no sense.
+
+    Raises:
+        ValueError: which one.
+    """
+    if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
+        raise ValueError(f"beta must be a number >= 0, found {beta!r}")
+    if safe_set is not None and not 0 < safe_set <= 1:
+        raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+
+
 def _check_finite(normaliser: Float[Tensor, "*rows"]) -> None:
     """A row's normaliser is NaN or +inf whenever one of its entries is, and −inf where every token is barred."""
     bad = normaliser.isnan() | (normaliser == torch.inf)

@@ -71,6 +71,7 @@ class PBLoraGuide:
 
     def __init__(self, arm: PeftModel) -> None:
         self._tuner = tuner_of(arm)
+        self._tuner.refuse_edited_base()
         self._adapter = self._tuner.one_adapter()
         self.arm, self.model = arm, self._tuner.wrapped
         self.tokenizer_hash = self._tuner.adapter_config().tokenizer_hash
@@ -88,6 +89,7 @@ class PBLoraGuide:
 
     def reset(self) -> None:
         """As `Guide.reset`."""
+        self._tuner.refuse_edited_base()
         self._follower.reset()
 
     def next_logits(

@@ -1,13 +1,13 @@
 """Base and guide in one forward pass, as one model."""
 
 from math import log
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from peft import LoraModel, PeftModel
 from torch import Tensor
-from transformers import Cache, DynamicCache, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers import Cache, DynamicCache, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_prosocial.identity import base_parameters
@@ -17,14 +17,15 @@ from hf_prosocial.pblora.from_lora import OBJECTIVE, pblora_of, without_adapters
 from hf_prosocial.preference import Preference, Preferences
 
 from .few_rows import use_few_rows
-from .guidance import guided_log_probs
+from .guidance import check_strength, guided_log_probs
 from .guide import check_active
 from .guided_processor import GuidedProcessor
 from .lanes import Lanes
 from .twofold_cache import TwofoldCache
+from .wrapping_model import WrappingModel
 
 
-class GuidedModel(PreTrainedModel, GenerationMixin):
+class GuidedModel(WrappingModel):
     """A base guided by a PV-ARM on the same weights, in one forward pass over 2B rows: hardly dearer than the base.
 
         arm = load_arm("path-or-hub-id", base)
@@ -50,10 +51,6 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
     Source: METHOD, section 3.
     """
 
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
-    # generate's own continuous batching knows nothing of two rows for one.
-    supports_continuous_batching = False
-
     def __init__(
         self,
         base: PreTrainedModel,
@@ -62,10 +59,7 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
         beta: float = 1.0,
         safe_set: float | None = None,
     ) -> None:
-        if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
-            raise ValueError(f"beta must be a number >= 0, found {beta!r}")
-        if safe_set is not None and not 0 < safe_set <= 1:
-            raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        check_strength(beta, safe_set)
         _check_shared(base, arm)
         if isinstance(arm.base_model, LoraModel):
             if preference is not None:
@@ -74,7 +68,7 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
             preference = Preference.one_hot(OBJECTIVE, objectives=(OBJECTIVE,))
         elif preference is None:
             raise ValueError("give a preference: without one, nothing says where to guide")
-        tuner_of(arm)
+        tuner_of(arm).refuse_edited_base()
         super().__init__(base.config)
         # Modules of its own over the same memory: what is done to the given ARM later does not reach in here.
         self.arm, self.beta, self.safe_set = sharing_weights(arm), float(beta), safe_set
@@ -159,6 +153,12 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
             raise ValueError(f"{count} preferences were given, but the batch has {rows} rows; give as many as it has")
         return weights.repeat_interleave(rows // count, dim=0)
 
+    def _prepare_generation_config(self, *args: Any, **kwargs: Any) -> Any:
+        # Once a generation, because it looks at all weights.
+        self._tuner.refuse_edited_base()
+        generation: Any = super()
+        return generation._prepare_generation_config(*args, **kwargs)
+
     def _check(self, kwargs: dict[str, Any]) -> None:
         if self.arm.training:
             raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
@@ -174,11 +174,6 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
         """The base's."""
         wrapped: Any = self._tuner.wrapped
         return wrapped.prepare_inputs_for_generation(*args, **kwargs)
-
-    @classmethod
-    def _can_set_experts_implementation(cls) -> bool:
-        # The experts are the base's, which has settled this for itself.
-        return True
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
@@ -202,10 +197,6 @@ class GuidedModel(PreTrainedModel, GenerationMixin):
                 "or give it to the base's generate"
             )
         return processors
-
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: save the adapter, `arm.save_pretrained(...)`; its base is where it was."""
-        raise ValueError("a GuidedModel is two models' weights at once; save its adapter: arm.save_pretrained(...)")
 
 
 def _twofold(cache: Cache) -> TwofoldCache:

@@ -12,7 +12,7 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 
 from hf_prosocial.preference import Preferences
 
-from .guidance import guided_log_probs
+from .guidance import check_strength, guided_log_probs
 from .guide import GuidanceLostError, Guide
 from .lanes import Lanes
 from .padding import GivenMask, mask_from_padding
@@ -37,10 +37,7 @@ class GuidedProcessor(LogitsProcessor):
         tokenizer: PreTrainedTokenizerBase | None,
         prompt_attention_mask: Int[Tensor, "prompts length"] | None,
     ) -> None:
-        if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
-            raise ValueError(f"beta must be a number >= 0, found {beta!r}")
-        if safe_set is not None and not 0 < safe_set <= 1:
-            raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        check_strength(beta, safe_set)
         self.beta, self.safe_set = float(beta), safe_set
         self.calls = 0
         self._guide = guide

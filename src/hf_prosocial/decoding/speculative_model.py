@@ -1,25 +1,26 @@
 """A large base, guided by a small ARM that drafts for it."""
 
 from math import log
-from typing import Any, NoReturn
+from typing import Any
 
 from jaxtyping import Int
 from peft import PeftModel
 from torch import Tensor
-from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
 from .drafts import ArmDrafts, SequenceFollower
-from .guidance import guided_log_probs
+from .guidance import check_strength, guided_log_probs
 from .guided_model import GuidedModel
 from .guided_processor import GuidedProcessor
 from .vocabulary import shared_width
+from .wrapping_model import WrappingModel
 
 
-class SpeculativeGuidedModel(PreTrainedModel, GenerationMixin):
+class SpeculativeGuidedModel(WrappingModel):
     """Guided decoding of a large base by a small ARM, several tokens for each of the base's forward passes.
 
     Guidance needs the ARM's distribution of every token anyway. So the ARM draws γ tokens ahead, the base reads them in
@@ -42,9 +43,6 @@ class SpeculativeGuidedModel(PreTrainedModel, GenerationMixin):
     Source: METHOD, section 3; speculative sampling, arXiv 2211.17192, algorithm 1.
     """
 
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
-    supports_continuous_batching = False
-
     def __init__(
         self,
         base: PreTrainedModel,
@@ -56,14 +54,12 @@ class SpeculativeGuidedModel(PreTrainedModel, GenerationMixin):
     ) -> None:
         if isinstance(base, GuidedModel):
             raise ValueError("the base is guided already; pass the model inside")
-        if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
-            raise ValueError(f"beta must be a number >= 0, found {beta!r}")
-        if safe_set is not None and not 0 < safe_set <= 1:
-            raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        check_strength(beta, safe_set)
         if draft_tokens < 1:
             raise ValueError(f"draft_tokens must be 1 or more, found {draft_tokens}")
         super().__init__(base.config)
         tuner = tuner_of(arm)
+        tuner.refuse_edited_base()
         self.base, self.arm, self.beta, self.safe_set = base, arm, float(beta), safe_set
         self.draft_tokens = draft_tokens
         self.generation_config = base.generation_config
@@ -164,12 +160,3 @@ class SpeculativeGuidedModel(PreTrainedModel, GenerationMixin):
             logits_processor,
         )
         return self._drafts
-
-    @classmethod
-    def _can_set_experts_implementation(cls) -> bool:
-        # The experts are the base's, which has settled this for itself.
-        return True
-
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: save the adapter, `arm.save_pretrained(...)`; the base is where it was."""
-        raise ValueError("a SpeculativeGuidedModel is two models' weights; save its adapter: arm.save_pretrained(...)")

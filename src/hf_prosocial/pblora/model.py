@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from hf_prosocial.identity import weights_version
 from hf_prosocial.preference import Preference, Preferences, weights_of
 
 from .bake import baked_lora, write_baked
@@ -33,6 +34,25 @@ class PBLoraModel(BaseTuner):
     prefix: str = "pblora_"
     tuner_layer_cls = PBLoraLayer
     target_module_mapping: Any = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    loaded_version: int | None = None
+
+    def note_base(self) -> None:
+        """Remember that the base is now as the adapter was trained on it; `load_arm` calls this when it has checked."""
+        self.loaded_version = weights_version(self)
+
+    def refuse_edited_base(self) -> None:
+        """Refuse to guide where the base was edited in place since: an ARM that shares its memory is edited with it.
+
+        Raises:
+            ValueError: a weight was written to.
+        """
+        if self.loaded_version is not None and weights_version(self) > self.loaded_version:
+            raise ValueError(
+                "the base's weights were written to after the ARM was loaded on them, and the ARM, which shares their "
+                "memory, is no longer what was trained. Load the ARM on a base of its own, load_arm(id), and guide the "
+                "edited one by ProSocialProcessor"
+            )
 
     def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
         # A model that already has PBLoRA layers (transformers' load_adapter, twice) keeps the state they read.
