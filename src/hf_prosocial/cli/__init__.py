@@ -137,6 +137,23 @@ def reproduce(
         run_reproduce(record, out, base, vector)
 
 
+@app.command(
+    "lm-eval",
+    context_settings={"ignore_unknown_options": True},
+    add_help_option=False,
+)
+def lm_eval(
+    options: Annotated[
+        list[str] | None, typer.Argument(help="lm_eval's own; --model prosocial is known to it.")
+    ] = None,
+) -> None:
+    """lm-evaluation-harness on a guided model: --model prosocial --model_args base=...,arm=...,preference=..."""
+    with plain_errors():
+        from hf_prosocial.integrations.lm_eval import run_lm_eval
+
+        run_lm_eval(options or [])
+
+
 @arm_app.command(
     "train",
     context_settings={"ignore_unknown_options": True},

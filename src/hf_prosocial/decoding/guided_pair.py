@@ -1,0 +1,101 @@
+"""A base and an ARM on weights of its own, as one model: for what asks for logits rather than for text."""
+
+from math import log
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.preference import Preference
+
+from .guidance import check_strength, guided_log_probs
+from .guide import check_active
+from .processor import ProSocialProcessor
+from .vocabulary import check_tokenizer, shared_width
+from .wrapping_model import WrappingModel
+
+
+class GuidedPair(WrappingModel):
+    """What `ProSocialProcessor` does to a base's text, also for its likelihoods: perplexity, multiple choice.
+
+    Two forward passes where a `GuidedModel` needs one; for a base that the ARM is no adapter of, such as one that a
+    harm vector was subtracted from. `generate` is the base's, with a processor.
+
+    Args:
+        base: the model to guide.
+        arm: from `load_arm`, in evaluation mode.
+        preference: one for all rows.
+        beta, safe_set: as `ProSocialProcessor`'s.
+        tokenizer: both models'; see `ProSocialProcessor`.
+
+    Raises:
+        ValueError: bad arguments, or models whose vocabularies differ.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        arm: PeftModel,
+        preference: Preference,
+        beta: float = 1.0,
+        safe_set: float | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        check_strength(beta, safe_set)
+        tuner = tuner_of(arm)
+        super().__init__(base.config)
+        self.base, self.arm, self.beta, self.safe_set = base, arm, float(beta), safe_set
+        self.generation_config = base.generation_config
+        self._preference, self._tokenizer = preference, tokenizer
+        self._tuner, self._adapter = tuner, tuner.one_adapter()
+        self._weights = tuner.preference_weights(preference, self._adapter)
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, tuner.adapter_config().tokenizer_hash)
+        self.eval()
+
+    def forward(
+        self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> CausalLMOutputWithPast:
+        """Guided log-probabilities of each next token, fp32, (rows, tokens, vocabulary); with `labels`, their loss."""
+        if self.arm.training:
+            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        check_active(self._adapter, self._tuner.active_adapters)
+        self._tuner.refuse_edited_base()
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+        own = self.base(**inputs).logits.float()
+        with self._tuner.preference_state.using(self._adapter, self._weights):
+            arm = self._tuner.wrapped(**inputs).logits.float()
+        guided = self._combined(own, arm.to(own.device))
+        loss = None
+        if labels is not None:
+            loss = self.base.loss_function(logits=guided, labels=labels, vocab_size=guided.shape[-1])
+        return CausalLMOutputWithPast(loss=loss, logits=guided)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The base's `generate`, with a `ProSocialProcessor` before other processors."""
+        processor = ProSocialProcessor(
+            self.arm,
+            self._preference,
+            self.beta,
+            self.safe_set,
+            self._tokenizer,
+            prompt_attention_mask=kwargs.get("attention_mask"),
+        )
+        others = kwargs.pop("logits_processor", None) or []
+        generation: Any = self.base.generate
+        with processor.must_guide():
+            return generation(*args, logits_processor=[processor, *others], **kwargs)
+
+    def _combined(
+        self, own: Float[Tensor, "rows tokens own"], arm: Float[Tensor, "rows tokens arm"]
+    ) -> Float[Tensor, "rows tokens own"]:
+        tokens = None if self._tokenizer is None else len(self._tokenizer)
+        width = shared_width(own.shape[-1], arm.shape[-1], tokens)
+        arm = torch.nn.functional.pad(arm[..., :width], (0, own.shape[-1] - width), value=-torch.inf)
+        epsilon = None if self.safe_set is None else log(self.safe_set)
+        return guided_log_probs(own, arm, beta=self.beta, safe_set_log=epsilon)

@@ -1,0 +1,1 @@
+"""What plugs into other tools, each an optional extra."""
