@@ -10,8 +10,8 @@ from test_trainer import row_log_prob
 
 from hf_prosocial import OBJECTIVES, Preference
 from hf_prosocial.arm import Margins, measure_margins, tokenize_rows
-from hf_prosocial.arm.margins import proportion
 from hf_prosocial.arm.report import margin_summary, margin_table
+from hf_prosocial.estimates import proportion
 
 
 @pytest.fixture

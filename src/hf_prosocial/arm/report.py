@@ -3,7 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from .margins import Estimate, Margins
+from hf_prosocial.estimates import Estimate
+
+from .margins import Margins
 
 
 def margin_summary(margins: Margins) -> dict[str, Any]:
