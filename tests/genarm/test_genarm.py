@@ -4,8 +4,9 @@ import json
 
 import pytest
 import torch
+from genarm_models import NAMES, lora, random_genarm
 from models import FAMILIES, PAD, random_base
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from rows import rows
 from test_processor_matches_full_recompute import MODES, assert_same, generate, prompts
 from transformers import LogitsProcessor
@@ -20,27 +21,9 @@ from hf_prosocial import (
 )
 from hf_prosocial.arm import tokenize_rows
 from hf_prosocial.arm.batch import collate, pair_log_probs
-from hf_prosocial.genarm import GenArmRecord, GenArmTrainer, genarm_record, measure_genarm_margins
+from hf_prosocial.genarm import GenArmTrainer, genarm_record, measure_genarm_margins
 
-NAMES = ("warmth", "truth", "help")
 PREFERENCE = Preference(warmth=0.7, help=0.3, objectives=NAMES)
-
-
-def lora(**options):
-    return LoraConfig(**({"r": 2, "lora_alpha": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | options))
-
-
-def random_genarm(family, *, seed, base=None):
-    base = random_base(family, seed=seed) if base is None else base
-    arm = get_peft_model(base, lora(), adapter_name=NAMES[0])
-    for name in NAMES[1:]:
-        arm.add_adapter(name, lora())
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in arm.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return GenArm(arm, GenArmRecord(NAMES))
 
 
 class FullRecompute(LogitsProcessor):

@@ -1,0 +1,95 @@
+"""Replies on disk, one JSON object a line: a killed run loses at most the batch that it was in."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_prosocial.files import write_text
+
+
+@dataclass(frozen=True)
+class ReplyKey:
+    """What a reply answers: a prompt of a benchmark, by a variant, under a preference ("" for none)."""
+
+    variant: str
+    benchmark: str
+    prompt: str
+    preference: str
+
+
+class ReplyStore:
+    """A file of replies, opened to go on with it.
+
+    Its first line holds the settings that all of its replies were made with; the others a key, and the reply.
+
+    Args:
+        path: the file; begun where there is none.
+        settings: whatever a reply follows from beside its key: models, strengths, lengths, hashes of the prompts.
+
+    Raises:
+        ValueError: the file was begun with other settings, or holds a line that is no reply. A last line that is cut
+            off, as a kill leaves it, is taken away.
+    """
+
+    def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.replies: dict[ReplyKey, str] = {}
+        header = json.loads(json.dumps(settings))
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, _line({"settings": header}))
+            return
+        text = self.path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        first, *rest = whole.splitlines() or [""]
+        self._check_header(first, header)
+        for number, line in enumerate(rest, start=2):
+            key, reply = self._parse(number, line)
+            if key in self.replies:
+                raise ValueError(f"{self.path}, line {number}: a second reply to {key}")
+            self.replies[key] = reply
+        if whole != text:
+            write_text(self.path, whole)
+
+    def append(self, replies: Iterable[tuple[ReplyKey, str]]) -> None:
+        """Add replies, and see them onto the disk.
+
+        Raises:
+            ValueError: a key that has a reply already.
+        """
+        new = dict(replies)
+        twice = [key for key in new if key in self.replies]
+        if twice:
+            raise ValueError(f"there is a reply to {twice[0]} already")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(_line(asdict(key) | {"reply": reply}) for key, reply in new.items())
+            file.flush()
+            os.fsync(file.fileno())
+        self.replies |= new
+
+    def _check_header(self, line: str, settings: dict[str, Any]) -> None:
+        try:
+            found = json.loads(line)["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} does not begin with settings; it is no file of replies") from error
+        if found != settings:
+            names = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
+            before, now = ({name: one.get(name) for name in names} for one in (found, settings))
+            raise ValueError(
+                f"{self.path} was begun with other settings ({before}, now {now}); keep them, or choose another file"
+            )
+
+    def _parse(self, number: int, line: str) -> tuple[ReplyKey, str]:
+        try:
+            row = json.loads(line)
+            reply = row.pop("reply")
+            return ReplyKey(**row), reply
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path}, line {number}: no reply ({error})") from error
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"

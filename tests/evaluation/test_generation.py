@@ -1,0 +1,139 @@
+"""Each reply is made once, is what the model says, and survives a kill."""
+
+import json
+
+import pytest
+from genarm_models import NAMES, random_genarm
+
+from hf_prosocial import GenArmProcessor, Preference, ProSocialProcessor
+from hf_prosocial.evaluation.generation import Prompt, reply_to_all
+from hf_prosocial.evaluation.repliers import ChatReplier, guided_by, preference_in_words
+from hf_prosocial.evaluation.reply_store import ReplyKey, ReplyStore
+
+TEXTS = ("i lost my cat", "i am sad and i can not say to whom", "help me", "what is it", "i am late, so what")
+PROMPTS = [Prompt("mild", str(line), (("user", text),)) for line, text in enumerate(TEXTS)]
+PREFERENCES = [Preference.one_hot("empathy"), Preference.parse("truthfulness=0.7,helpfulness=0.3")]
+OPTIONS = {"max_new_tokens": 6, "do_sample": False}
+
+
+@pytest.fixture
+def chat(base, arm, tokenizer):
+    return {
+        "base": ChatReplier(base, tokenizer, OPTIONS),
+        "guided": ChatReplier(base, tokenizer, OPTIONS, guided_by(arm, tokenizer, 1.3, 0.05)),
+        "in words": ChatReplier(base, tokenizer, OPTIONS, in_words=True),
+    }
+
+
+def alone(base, tokenizer, messages, processors):
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    output = base.generate(ids, logits_processor=processors, **OPTIONS)
+    return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+
+def fill(store, chat, **options):
+    reply_to_all(store, chat, PROMPTS, PREFERENCES, new_tokens=6, **({"batch_tokens": 300} | options))
+
+
+def test_replies_are_those_of_each_prompt_alone(tmp_path, chat, base, arm, tokenizer):
+    store = ReplyStore(tmp_path / "replies.jsonl", {"beta": 1.3})
+    fill(store, chat)
+    assert len(store.replies) == 5 * 2 * 3
+    for prompt in PROMPTS:
+        for preference in PREFERENCES:
+            said = [{"role": "system", "content": preference_in_words(preference)}, *prompt.messages()]
+            processor = ProSocialProcessor(arm, preference, 1.3, 0.05)
+            for name, messages, processors in (
+                ("base", prompt.messages(), []),
+                ("guided", prompt.messages(), [processor]),
+                ("in words", said, []),
+            ):
+                found = store.replies[ReplyKey(name, "mild", prompt.identity, str(preference))]
+                assert found == alone(base, tokenizer, messages, processors)
+
+
+def test_a_genarm_guides_too(tmp_path, base, tokenizer):
+    genarm = random_genarm("llama", seed=2)
+    preferences = [Preference.uniform(objectives=NAMES), Preference.one_hot("truth", objectives=NAMES)]
+    store = ReplyStore(tmp_path / "replies.jsonl", {})
+    replier = ChatReplier(base, tokenizer, OPTIONS, guided_by(genarm, tokenizer, 1.0))
+    reply_to_all(store, {"genarm": replier}, PROMPTS[:2], preferences, new_tokens=6)
+    for prompt in PROMPTS[:2]:
+        for preference in preferences:
+            expected = alone(base, tokenizer, prompt.messages(), [GenArmProcessor(genarm, preference)])
+            assert store.replies[ReplyKey("genarm", "mild", prompt.identity, str(preference))] == expected
+
+
+def test_a_killed_run_repeats_nothing_and_loses_nothing(tmp_path, chat):
+    whole = ReplyStore(tmp_path / "whole.jsonl", {})
+    fill(whole, chat)
+    asked = []
+
+    class Killed:
+        """Stops in its third batch."""
+
+        def __init__(self, replier):
+            self.replier, self.length = replier, replier.length
+
+        def __call__(self, conversations, preferences):
+            if len(asked) == 2:
+                raise KeyboardInterrupt
+            asked.append(len(conversations))
+            return self.replier(conversations, preferences)
+
+    path = tmp_path / "killed.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        fill(ReplyStore(path, {}), {"guided": Killed(chat["guided"])}, batch_tokens=100)
+    with path.open("a") as file:
+        file.write('{"variant": "guided", "benchm')  # as a kill in the middle of a line leaves it
+    store = ReplyStore(path, {})
+    assert len(store.replies) == sum(asked)
+    counted = []
+
+    class Counting(Killed):
+        def __call__(self, conversations, preferences):
+            counted.append(len(conversations))
+            return self.replier(conversations, preferences)
+
+    fill(store, chat | {"guided": Counting(chat["guided"])})
+    assert sum(asked) + sum(counted) == 10
+    again = ReplyStore(path, {})
+    assert again.replies == store.replies == whole.replies
+    fill(again, chat)
+    assert path.read_text().count("\n") == 31
+
+
+def test_bad_stores_are_refused(tmp_path, chat):
+    path = tmp_path / "replies.jsonl"
+    store = ReplyStore(path, {"beta": 1.0, "base": "a"})
+    key = ReplyKey("base", "mild", "0", "")
+    store.append([(key, "hello")])
+    with pytest.raises(ValueError, match=r"a reply to .* already"):
+        store.append([(key, "again")])
+    with pytest.raises(ValueError, match=r"begun with other settings \(\{'beta': 1.0\}, now \{'beta': 2.0\}\)"):
+        ReplyStore(path, {"beta": 2.0, "base": "a"})
+    text = path.read_text()
+    for bad, message in (
+        (text + text.splitlines()[1] + "\n", "line 3: a second reply"),
+        (text + '{"reply": "x"}\n', "line 3: no reply"),
+        (text + "not json\n", "line 3: no reply"),
+        ("[1]\n", "does not begin with settings"),
+        ("", "does not begin with settings"),
+    ):
+        path.write_text(bad)
+        with pytest.raises(ValueError, match=message):
+            ReplyStore(path, {"beta": 1.0, "base": "a"})
+        assert path.read_text() == bad
+    with pytest.raises(ValueError, match="nothing to answer: 0 prompts"):
+        reply_to_all(store, chat, [], PREFERENCES, new_tokens=6)
+    with pytest.raises(ValueError, match=r"two prompts are called \('mild', '0'\)"):
+        reply_to_all(store, chat, [PROMPTS[0], PROMPTS[0]], PREFERENCES, new_tokens=6)
+
+
+def test_settings_survive_the_file(tmp_path):
+    settings = {"beta": 0.3, "safe_set": None, "lengths": (1, 2)}
+    ReplyStore(tmp_path / "replies.jsonl", settings)
+    ReplyStore(tmp_path / "replies.jsonl", settings)
+    header = json.loads((tmp_path / "replies.jsonl").read_text())
+    assert header == {"settings": {"beta": 0.3, "safe_set": None, "lengths": [1, 2]}}
