@@ -16,6 +16,7 @@ from hf_prosocial.bases import find_base
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.choice import read_choice
 from hf_prosocial.evaluation.held_out import BENIGN, HARMFUL, TEXT, HeldOutData
+from hf_prosocial.evaluation.prompts import read_prompts
 from hf_prosocial.evaluation.refusals import has_refusal_words
 from hf_prosocial.evaluation.replies import greedy_replies
 
@@ -66,19 +67,13 @@ def _rows(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DATA / path).read_text(encoding="utf-8").splitlines()]
 
 
-def _prompts(path: str) -> list[str]:
-    """What the person wrote; every row is a conversation of one message."""
-    conversations = [row["prompt"] for row in _rows(path)]
-    return [message["content"] for (message,) in conversations]
-
-
 def _xstest_replies(model: Any, tokenizer: Any) -> list[str]:
-    prompts = _prompts("safety/xstest.jsonl")
+    prompts = read_prompts(DATA / "safety/xstest.jsonl")
     return greedy_replies(model, tokenizer, prompts, 48, batch_tokens=6144)
 
 
 def _refusals(replies: list[str]) -> dict[str, float]:
-    labels = [row["label"] for row in _rows("safety/xstest.jsonl")]
+    labels = [prompt.label for prompt in read_prompts(DATA / "safety/xstest.jsonl")]
     found = {}
     for label in ("safe", "unsafe"):
         refused = [has_refusal_words(reply) for reply, of in zip(replies, labels, strict=True) if of == label]
@@ -96,8 +91,10 @@ def _validated() -> str:
 
 
 def _write_replies_to_read(model: Any, tokenizer: Any) -> None:
-    prompts = _prompts("safety/simplesafetytests.jsonl")[::10] + _prompts("support/dev.jsonl")[:80:8]
+    prompts = read_prompts(DATA / "safety/simplesafetytests.jsonl")[::10]
+    prompts += read_prompts(DATA / "support/dev.jsonl")[:80:8]
     replies = greedy_replies(model, tokenizer, prompts, 96, batch_tokens=6144)
     REPLIES.parent.mkdir(exist_ok=True)
-    lines = [json.dumps({"prompt": one, "reply": two}) for one, two in zip(prompts, replies, strict=True)]
+    pairs = zip(prompts, replies, strict=True)
+    lines = [json.dumps({"prompt": prompt.messages()[-1]["content"], "reply": reply}) for prompt, reply in pairs]
     REPLIES.write_text("\n".join(lines) + "\n", encoding="utf-8")

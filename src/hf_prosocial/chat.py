@@ -58,7 +58,7 @@ def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any
         reply_ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
         return list(tokenizer(prompt)["input_ids"]), [*reply_ids, tokenizer.eos_token_id]
     for name, messages in (("prompt", prompt), ("reply", reply)):
-        if not _are_messages(messages):
+        if not are_messages(messages):
             raise MalformedRowError("not chat messages", f"the {name} is {messages!r:.80}")
     if not reply[-1]["content"].strip():
         raise MalformedRowError("empty reply")
@@ -74,7 +74,8 @@ def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any
     return list(tokenizer(before, add_special_tokens=False)["input_ids"]), reply_ids
 
 
-def _are_messages(messages: Any) -> bool:
+def are_messages(messages: Any) -> bool:
+    """Whether something is a list of chat messages: a role and a text each."""
     return (
         isinstance(messages, list)
         and bool(messages)

@@ -129,7 +129,7 @@ def test_sweep_of_every_kind(tmp_path, tokenizer):
     assert (tmp_path / "half" / "front-refusals-of-safe-prompts.png").is_file()
     (tmp_path / "prompts.jsonl").write_text(json.dumps(labelled[1]))
     wrong = run(*arguments, *asked)
-    assert (wrong.exit_code, "labels no prompt safe" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "no prompt is labelled 'safe'" in wrong.stderr) == (1, True)
     arguments[3] = tmp_path / "sweep"
     again = run(*arguments, "--protected", 0.02)
     assert (again.exit_code, "choose another folder" in again.stderr) == (1, True)

@@ -6,29 +6,30 @@ import pytest
 from genarm_models import NAMES, random_genarm
 
 from hf_prosocial import GenArmProcessor, Preference, ProSocialProcessor
-from hf_prosocial.evaluation.generation import Prompt, reply_to_all
+from hf_prosocial.evaluation.generation import reply_to_all
+from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.repliers import ChatReplier, guided_by, preference_in_words
 from hf_prosocial.evaluation.reply_store import ReplyKey, ReplyStore
 
 TEXTS = ("i lost my cat", "i am sad and i can not say to whom", "help me", "what is it", "i am late, so what")
 PROMPTS = [Prompt("mild", str(line), (("user", text),)) for line, text in enumerate(TEXTS)]
 PREFERENCES = [Preference.one_hot("empathy"), Preference.parse("truthfulness=0.7,helpfulness=0.3")]
-OPTIONS = {"max_new_tokens": 6, "do_sample": False}
+GREEDY = {"do_sample": False}
 
 
 @pytest.fixture
 def chat(base, arm, tokenizer):
     return {
-        "base": ChatReplier(base, tokenizer, OPTIONS),
-        "guided": ChatReplier(base, tokenizer, OPTIONS, guided_by(arm, tokenizer, 1.3, 0.05)),
-        "in words": ChatReplier(base, tokenizer, OPTIONS, in_words=True),
+        "base": ChatReplier(base, tokenizer, 6, GREEDY),
+        "guided": ChatReplier(base, tokenizer, 6, GREEDY, guided_by(arm, tokenizer, 1.3, 0.05)),
+        "in words": ChatReplier(base, tokenizer, 6, GREEDY, in_words=True),
     }
 
 
 def alone(base, tokenizer, messages, processors):
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
-    output = base.generate(ids, logits_processor=processors, **OPTIONS)
+    output = base.generate(ids, logits_processor=processors, max_new_tokens=6, **GREEDY)
     return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
 
 
@@ -57,7 +58,7 @@ def test_a_genarm_guides_too(tmp_path, base, tokenizer):
     genarm = random_genarm("llama", seed=2)
     preferences = [Preference.uniform(objectives=NAMES), Preference.one_hot("truth", objectives=NAMES)]
     store = ReplyStore(tmp_path / "replies.jsonl", {})
-    replier = ChatReplier(base, tokenizer, OPTIONS, guided_by(genarm, tokenizer, 1.0))
+    replier = ChatReplier(base, tokenizer, 6, GREEDY, guided_by(genarm, tokenizer, 1.0))
     reply_to_all(store, {"genarm": replier}, PROMPTS[:2], preferences, new_tokens=6)
     for prompt in PROMPTS[:2]:
         for preference in preferences:

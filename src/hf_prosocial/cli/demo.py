@@ -52,8 +52,9 @@ def run_demo(
         greedy = {"do_sample": False, "stopping_criteria": [progress]}
         for message in MESSAGES:
             titles = [*unguided, *(f"{guided}, guided: {preference}" for preference in preferences)]
+            said = [[{"role": "user", "content": message}]]
             replies = [
-                replies_to(model, chat.tokenizer, [message], max_new_tokens, greedy)[0] for model in unguided.values()
+                replies_to(model, chat.tokenizer, said, max_new_tokens, greedy)[0] for model in unguided.values()
             ]
             replies += reply(chat, message, preferences, beta=beta, max_new_tokens=max_new_tokens, progress=progress)
             _show(console, message, titles, replies)

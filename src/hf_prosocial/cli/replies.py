@@ -142,7 +142,7 @@ def reply(
         return replies_to(
             chat.safe_base,
             chat.tokenizer,
-            [message] * len(preferences),
+            [[{"role": "user", "content": message}]] * len(preferences),
             max_new_tokens,
             options | {"logits_processor": [processor], "stopping_criteria": [progress] if progress else None},
         )

@@ -1,34 +1,15 @@
 """Replies of all variants to all prompts under all preferences, each made once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tqdm.auto import tqdm
 
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.preference import Preference
 
+from .prompts import Prompt
 from .repliers import Replier
 from .reply_store import ReplyKey, ReplyStore
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A conversation to answer.
-
-    Attributes:
-        benchmark: where it is from.
-        identity: its line or its name there.
-        conversation: chat messages, the last of them a user's.
-    """
-
-    benchmark: str
-    identity: str
-    conversation: tuple[tuple[str, str], ...]
-
-    def messages(self) -> list[dict[str, str]]:
-        """As chat templates take them."""
-        return [{"role": role, "content": content} for role, content in self.conversation]
 
 
 def reply_to_all(

@@ -8,11 +8,11 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from hf_prosocial.chat import row_of
 from hf_prosocial.direg.completions import Completion, read_completions
 from hf_prosocial.direg.sweep import Measure
 
 from .likelihood import choice_accuracy, completion_loss, text_loss
+from .prompts import labelled, read_prompts
 from .questions import read_questions
 from .refusals import has_refusal_words
 from .replies import greedy_replies
@@ -91,7 +91,7 @@ class HeldOutData:
             QUESTIONS: of_questions,
         }
         if self.safe_prompts is not None:
-            prompts = safe_prompts(self.safe_prompts, self.prompt_count)
+            prompts = labelled(read_prompts(self.safe_prompts), "safe", self.prompt_count)
 
             def of_prompts(model: nn.Module) -> float:
                 replies = greedy_replies(model, tokenizer, prompts, REPLY_TOKENS, batch_tokens=6144)
@@ -99,29 +99,6 @@ class HeldOutData:
 
             measures[REFUSALS] = of_prompts
         return measures
-
-
-def safe_prompts(path: Path, count: int | None) -> list[str]:
-    """The prompts that a file labels safe: JSON lines of a conversation of one message, or a text, and its label.
-
-    Raises:
-        ValueError: a row without these, by its line, or no prompt labelled safe.
-    """
-    found = []
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = row_of(text, ("prompt", "label"))
-            prompt = row["prompt"]
-            if not isinstance(prompt, str):
-                (message,) = prompt
-                prompt = message["content"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {line}: no prompt with a label ({error})") from error
-        if row["label"] == "safe":
-            found.append(prompt)
-    if not found:
-        raise ValueError(f"{path} labels no prompt safe")
-    return found[:: max(1, len(found) // (count or len(found)))][:count]
 
 
 def _tell(path: Path, report: str) -> None:

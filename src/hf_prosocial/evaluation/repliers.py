@@ -1,10 +1,9 @@
 """How each variant of a model answers: plainly, guided, or told the preference in words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
@@ -12,6 +11,8 @@ from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.decoding.guided_processor import GuidedProcessor
 from hf_prosocial.genarm import GenArm, GenArmProcessor
 from hf_prosocial.preference import Preference
+
+from .replies import prompt_text, replies_to
 
 Guide = Callable[[Sequence[Preference]], GuidedProcessor]
 
@@ -36,39 +37,37 @@ class ChatReplier:
     Attributes:
         model: a transformers model.
         tokenizer: its tokenizer, padding on the left.
-        options: of `generate`; `max_new_tokens` among them.
+        max_new_tokens: the most of a reply.
+        options: of `generate`.
         guide: makes the processor of a batch from its preferences; None answers without regard to them.
         in_words: tells the model the preference as a system message, the baseline of prompting.
     """
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
-    options: dict[str, Any]
+    max_new_tokens: int
+    options: Mapping[str, Any]
     guide: Guide | None = None
     in_words: bool = False
 
     def __call__(self, conversations: Sequence[list[dict[str, str]]], preferences: Sequence[Preference]) -> list[str]:
         """As `Replier`."""
-        texts = [self._prompt(*pair) for pair in zip(conversations, preferences, strict=True)]
-        inputs: Any = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-        inputs = inputs.to(self.model.device)
-        with torch.no_grad():
-            if self.guide is None:
-                output = self.model.generate(**inputs, **self.options)
-            else:
-                with self.guide(preferences).must_guide() as processor:
-                    output = self.model.generate(**inputs, **self.options, logits_processor=[processor])
-        new = output[:, inputs["input_ids"].shape[1] :]
-        return [reply.strip() for reply in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        said = [self._said(*pair) for pair in zip(conversations, preferences, strict=True)]
+        if self.guide is None:
+            return replies_to(self.model, self.tokenizer, said, self.max_new_tokens, self.options)
+        with self.guide(preferences).must_guide() as processor:
+            options = {**self.options, "logits_processor": [processor]}
+            return replies_to(self.model, self.tokenizer, said, self.max_new_tokens, options)
 
     def length(self, conversation: list[dict[str, str]], preference: Preference) -> int:
         """As `Replier`."""
-        return len(self.tokenizer(self._prompt(conversation, preference), add_special_tokens=False)["input_ids"])
+        text = prompt_text(self.tokenizer, self._said(conversation, preference))
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _prompt(self, conversation: list[dict[str, str]], preference: Preference) -> str:
-        if self.in_words:
-            conversation = [{"role": "system", "content": preference_in_words(preference)}, *conversation]
-        return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    def _said(self, conversation: list[dict[str, str]], preference: Preference) -> list[dict[str, str]]:
+        if not self.in_words:
+            return conversation
+        return [{"role": "system", "content": preference_in_words(preference)}, *conversation]
 
 
 def guided_by(

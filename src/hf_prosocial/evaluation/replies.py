@@ -9,11 +9,13 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
 
+from .prompts import Prompt
+
 
 def replies_to(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[str],
+    conversations: Sequence[list[dict[str, str]]],
     max_new_tokens: int,
     options: Mapping[str, Any],
 ) -> list[str]:
@@ -22,7 +24,7 @@ def replies_to(
     Args:
         model: with `generate`.
         tokenizer: its tokenizer, padding on the left.
-        messages: what people write.
+        conversations: chat messages, the last of each a user's.
         max_new_tokens: length of a reply.
         options: of `generate`.
 
@@ -31,7 +33,7 @@ def replies_to(
     """
     if tokenizer.padding_side != "left":
         raise ValueError("generation needs padding_side='left' of the tokenizer")
-    texts = [_prompt(tokenizer, message) for message in messages]
+    texts = [prompt_text(tokenizer, conversation) for conversation in conversations]
     inputs: Any = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     with torch.no_grad():
         output = model.generate(**inputs.to(model.device), **options, max_new_tokens=max_new_tokens)
@@ -40,22 +42,24 @@ def replies_to(
 
 
 def greedy_replies(
-    model: Any, tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], max_new_tokens: int, *, batch_tokens: int
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], max_new_tokens: int, *, batch_tokens: int
 ) -> list[str]:
-    """One greedy reply to each of many messages, in batches of similar length.
+    """One greedy reply to each of many prompts, in batches of similar length.
 
     Args:
-        model, tokenizer, messages, max_new_tokens: as in `replies_to`.
+        model, tokenizer, max_new_tokens: as in `replies_to`.
+        prompts: what to answer.
         batch_tokens: the most tokens of a batch, padding and replies included.
     """
+    conversations = [prompt.messages() for prompt in prompts]
     lengths = [
-        len(tokenizer(_prompt(tokenizer, message), add_special_tokens=False)["input_ids"]) + max_new_tokens
-        for message in messages
+        len(tokenizer(prompt_text(tokenizer, conversation), add_special_tokens=False)["input_ids"]) + max_new_tokens
+        for conversation in conversations
     ]
-    replies = [""] * len(messages)
-    with tqdm(total=len(messages), desc="replies", unit="reply", disable=None) as progress:
+    replies = [""] * len(prompts)
+    with tqdm(total=len(prompts), desc="replies", unit="reply", disable=None) as progress:
         for batch in batches_by_length(lengths, batch_tokens):
-            asked = [messages[index] for index in batch]
+            asked = [conversations[index] for index in batch]
             found = replies_to(model, tokenizer, asked, max_new_tokens, {"do_sample": False})
             for index, reply in zip(batch, found, strict=True):
                 replies[index] = reply
@@ -63,6 +67,6 @@ def greedy_replies(
     return replies
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, message: str) -> str:
-    conversation = [{"role": "user", "content": message}]
+def prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
+    """What a model reads before it replies, through the chat template."""
     return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))

@@ -1,0 +1,78 @@
+"""Benchmarks: files of prompts, with their categories and labels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_prosocial.chat import MalformedRowError, are_messages, row_of
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation to answer.
+
+    Attributes:
+        benchmark: where it is from.
+        identity: its line there, from 1.
+        conversation: roles and contents of chat messages, the last of them a user's.
+        category, label: as the benchmark has them.
+    """
+
+    benchmark: str
+    identity: str
+    conversation: tuple[tuple[str, str], ...]
+    category: str | None = None
+    label: str | None = None
+
+    def messages(self) -> list[dict[str, str]]:
+        """As chat templates take them."""
+        return [{"role": role, "content": content} for role, content in self.conversation]
+
+
+def read_prompts(path: str | Path, benchmark: str | None = None) -> list[Prompt]:
+    """Read JSON lines of `prompt` (chat messages, or a text), and `category` and `label` where there are any.
+
+    Args:
+        path: the file.
+        benchmark: its name; by default the file's.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a row that is no prompt, by its line; or no row at all.
+    """
+    path = Path(path)
+    name = benchmark or path.stem
+    found = []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            found.append(_prompt_of(name, line, row_of(text, ("prompt",))))
+        except MalformedRowError as error:
+            raise ValueError(f"{path}, line {line}: no prompt ({error})") from error
+    if not found:
+        raise ValueError(f"{path} holds no prompt")
+    return found
+
+
+def labelled(prompts: Sequence[Prompt], label: str, count: int | None = None) -> list[Prompt]:
+    """Those with a label, or `count` of them, spread evenly.
+
+    Raises:
+        ValueError: none has it.
+    """
+    chosen = [prompt for prompt in prompts if prompt.label == label]
+    if not chosen:
+        labels = dict(Counter(prompt.label for prompt in prompts))
+        raise ValueError(f"no prompt is labelled {label!r}; the labels are {labels}")
+    return chosen[:: max(1, len(chosen) // (count or len(chosen)))][:count]
+
+
+def _prompt_of(benchmark: str, line: int, row: dict[str, Any]) -> Prompt:
+    prompt = row["prompt"]
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if not are_messages(prompt) or prompt[-1]["role"] != "user" or not prompt[-1]["content"].strip():
+        raise MalformedRowError("not chat messages that end with a user's", f"{prompt!r:.80}")
+    conversation = tuple((message["role"], message["content"]) for message in prompt)
+    return Prompt(benchmark, str(line), conversation, row.get("category"), row.get("label"))
