@@ -7,11 +7,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from hypothesis import settings
 from models import FAMILIES, random_arm, random_base, tiny_tokenizer
 
 from hf_prosocial.arm import record_base
 
 torch.set_num_threads(1)
+# How long an example takes is the machine's business, not the test's.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

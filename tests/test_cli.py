@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_with_130(saved_arm):
     line = process.stdout.readline()
     assert line.startswith("base:")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
     assert "interrupted" in errors
     assert "Traceback" not in errors

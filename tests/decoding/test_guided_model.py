@@ -1,5 +1,10 @@
 """One forward pass for base and guide: the tokens and scores of the base with a ProSocialProcessor, in every mode."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from models import random_arm, random_base
@@ -102,6 +107,14 @@ def test_static_cache(num_beams):
     options = {"do_sample": False, "num_beams": num_beams}
     ours = run(GuidedModel(base, arm, PREFERENCE), prompts(), cache_implementation="static", **options)
     assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE)], **options))
+
+
+def test_compiled_as_one_graph():
+    # In a process of its own: the checker of annotations in this one cannot be traced.
+    script = Path(__file__).with_name("compiled.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_without_a_cache_and_going_on_with_one():

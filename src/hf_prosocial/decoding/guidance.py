@@ -53,8 +53,8 @@ def _check_finite(normaliser: Float[Tensor, "*rows"]) -> None:
     """A row's normaliser is NaN or +inf whenever one of its entries is, and −inf where every token is barred."""
     bad = normaliser.isnan() | (normaliser == torch.inf)
     message = "scores are NaN or +inf; the base's or the ARM's logits are not finite"
-    if normaliser.is_cuda:
-        # Asking for the value would make the processor wait for the device at every step.
+    if normaliser.is_cuda or torch.compiler.is_compiling():
+        # Asking for the value would make the processor wait for the device at every step, and break a compiled graph.
         torch._assert_async(~bad.any(), message)
     elif bool(bad.any()):
         rows = sorted(set(bad.nonzero()[:, 0].tolist()))
