@@ -59,9 +59,19 @@ class GuidedPair(WrappingModel):
         self.eval()
 
     def forward(
-        self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Tensor | None = None, labels: Tensor | None = None
+        self,
+        input_ids: Int[Tensor, "rows tokens"],
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool = False,
     ) -> CausalLMOutputWithPast:
-        """Guided log-probabilities of each next token, fp32, (rows, tokens, vocabulary); with `labels`, their loss."""
+        """Guided log-probabilities of each next token, fp32, (rows, tokens, vocabulary); with `labels`, their loss.
+
+        Raises:
+            ValueError: `use_cache`: whole sequences alone are scored here; `generate` keeps caches of its own.
+        """
+        if use_cache:
+            raise ValueError("a GuidedPair scores whole sequences, without a cache; call generate for text")
         if self.arm.training:
             raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
         check_active(self._adapter, self._tuner.active_adapters)
