@@ -26,8 +26,9 @@ PROMPTS, TOKENS = 4, 48
 
 
 def run() -> bool:
-    base, tokenizer = find_base(FOLDER / "1.5b").load(torch.bfloat16)
-    small, _ = find_base(FOLDER / "0.5b").load(torch.bfloat16)
+    base, _ = find_base(FOLDER / "1.5b").load(torch.bfloat16)
+    # The two files carry different chat templates; the ARM was trained with this one.
+    small, tokenizer = find_base(FOLDER / "0.5b").load(torch.bfloat16)
     arm = load_arm(FOLDER / "arm", small, tokenizer=tokenizer)
     processor = ProSocialProcessor(arm, PREFERENCE, tokenizer=tokenizer)
     models = {count: SpeculativeGuidedModel(base, arm, PREFERENCE, draft_tokens=count) for count in (1, 2, 3, 4)}
