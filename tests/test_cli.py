@@ -123,7 +123,9 @@ def test_an_arm_of_another_base(saved_arm, tmp_path):
 def test_ctrl_c_leaves_with_130(saved_arm):
     code = "from hf_prosocial.cli import app; app()"
     command = [sys.executable, "-c", code, "demo", *map(str, on(saved_arm)), "--max-new-tokens", "100"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Shells start what runs in the background with SIGINT ignored, and children inherit that.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding)
     line = process.stdout.readline()
     assert line.startswith("base:")
     process.send_signal(signal.SIGINT)
