@@ -24,6 +24,7 @@ from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, ProSocialProcessor
 from hf_prosocial.bases import find_base
+from hf_prosocial.decoding.few_rows import FewRowsLinear
 from hf_prosocial.genarm import GenArm, GenArmProcessor, GenArmRecord
 from hf_prosocial.memory import sharing_weights
 from hf_prosocial.pblora import PBLoraLayer
@@ -263,7 +264,29 @@ def _device_peak(models: Models, rows: int, name: str) -> float:
     return torch.cuda.max_memory_allocated() / 2**20
 
 
+def few_rows() -> None:
+    """What a GuidedModel's linear layers cost beside torch's: all of SmolLM2's, once, on the processor in fp32."""
+    model, _ = find_base().load(torch.float32)
+    layers = [module for module in model.modules() if type(module) is nn.Linear]
+    for rows in (2, 4, 8, 16, 64):
+        inputs = {width: torch.randn(rows, width) for width in {layer.in_features for layer in layers}}
+
+        def torchs(inputs: dict[int, Tensor] = inputs) -> None:
+            for layer in layers:
+                nn.Linear.forward(layer, inputs[layer.in_features])
+
+        def ours(inputs: dict[int, Tensor] = inputs) -> None:
+            for layer in layers:
+                FewRowsLinear.forward(layer, inputs[layer.in_features])  # ty: ignore[invalid-argument-type]
+
+        with torch.no_grad():
+            seconds = in_turn({"torch": torchs, "ours": ours}, 9)
+        shown = ", ".join(f"{name} {1e3 * median(found):.0f} ms" for name, found in seconds.items())
+        print(f"all linear layers, {rows} rows: {shown}", flush=True)
+
+
 def run() -> bool:
+    few_rows()
     dtypes = os.environ.get("PROSOCIAL_DTYPES", "float32,bfloat16").split(",")
     batches = [int(rows) for rows in os.environ.get("PROSOCIAL_ROWS", "1,4,8,32").split(",")]
     print("| model | rows | variant | ms a step | over the base | over reading the weights once |")
