@@ -10,9 +10,9 @@ _MOST_ROWS = 64
 class FewRowsLinear(nn.Linear):
     """`nn.Linear`; for 2 to 64 rows in fp32 on a processor, x Wᵀ is computed as (W xᵀ)ᵀ.
 
-    The same sums in another order of loops. `python -m benchmarks decode` prints what it gains: on 2 cores, all layers of
-    SmolLM2 take 26 instead of 77 ms for 2 rows, 36 instead of 63 for 4, 67 instead of 58 for 8, 179 instead of 213 for
-    64.
+    The same sums in another order of loops. `python -m benchmarks decode` prints what it gains: on 2 cores, all layers
+    of SmolLM2 take 26 instead of 77 ms for 2 rows, 36 instead of 63 for 4, 67 instead of 58 for 8, 179 instead of 213
+    for 64.
     """
 
     def forward(self, input: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
