@@ -277,7 +277,7 @@ def few_rows() -> None:
 
         def ours(inputs: dict[int, Tensor] = inputs) -> None:
             for layer in layers:
-                FewRowsLinear.forward(layer, inputs[layer.in_features])  # ty: ignore[invalid-argument-type]
+                FewRowsLinear.forward(layer, inputs[layer.in_features])
 
         with torch.no_grad():
             seconds = in_turn({"torch": torchs, "ours": ours}, 9)
