@@ -166,5 +166,7 @@ def test_what_cannot_be_drafted_for_is_refused(tmp_path):
     cache = large(**PROMPT, use_cache=True).past_key_values
     with pytest.raises(ValueError, match="the ARM needs all tokens so far"):
         guided(torch.tensor([[5]]), past_key_values=cache)
+    with arm.disable_adapter(), pytest.raises(ValueError, match="adapter is disabled"):
+        guided.generate(**PROMPT, max_new_tokens=3)
     with pytest.raises(ValueError, match="in training mode"):
         pair()[2].train().generate(**PROMPT, max_new_tokens=3)

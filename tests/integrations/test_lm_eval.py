@@ -134,5 +134,7 @@ def test_a_pair_has_the_processors_distribution_and_loss(base, arm, tokenizer):
     assert ours.tolist() == theirs.tolist()
     with pytest.raises(ValueError, match="beta must be"):
         GuidedPair(base, arm, PREFERENCE, beta=-1.0)
+    with arm.disable_adapter(), pytest.raises(ValueError, match="adapter is disabled"):
+        pair(ids)
     with pytest.raises(ValueError, match="in training mode"):
         GuidedPair(base, arm.train(), PREFERENCE).train()(ids)

@@ -1,5 +1,7 @@
 """The formula of guided inference, on logits."""
 
+from math import log
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +12,7 @@ def guided_log_probs(
     arm: Float[Tensor, "*rows vocabulary"] | None,
     *,
     beta: float,
-    safe_set_log: float | None = None,
+    safe_set: float | None = None,
 ) -> Float[Tensor, "*rows vocabulary"]:
     """log_softmax( log_softmax(base) + β · log_softmax(arm) ), restricted to the safe set  [METHOD, section 3].
 
@@ -20,7 +22,7 @@ def guided_log_probs(
     Args:
         base, arm: logits or log-probabilities, fp32; −inf bars a token. `arm` may be None where β is 0.
         beta: β >= 0.
-        safe_set_log: log ε, or None.
+        safe_set: ε in (0, 1], or None.
 
     Returns:
         log-probabilities, fp32; a row without any allowed token stays −inf.
@@ -29,8 +31,8 @@ def guided_log_probs(
         ValueError: NaN or +inf among the inputs.
     """
     combined = base if arm is None else torch.add(base, arm, alpha=beta)
-    if safe_set_log is not None:
-        outside = base < base.amax(-1, keepdim=True) + safe_set_log
+    if safe_set is not None:
+        outside = base < base.amax(-1, keepdim=True) + log(safe_set)
         combined = combined.masked_fill(outside, -torch.inf)
     normaliser = combined.logsumexp(-1, keepdim=True)
     _check_finite(normaliser.squeeze(-1))

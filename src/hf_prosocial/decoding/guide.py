@@ -5,11 +5,11 @@ from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.generation.candidate_generator import AssistedCandidateGeneratorDifferentTokenizers
 
-from hf_prosocial.pblora import tuner_of
+from hf_prosocial.pblora import PBLoraModel, tuner_of
 from hf_prosocial.preference import Preferences
 
 from .follower import Follower
@@ -83,9 +83,7 @@ class PBLoraGuide:
 
     def check(self) -> None:
         """As `Guide.check`."""
-        check_active(self._adapter, self._tuner.active_adapters)
-        if self._tuner.disabled:
-            raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+        check_ready(self._tuner, self._adapter)
 
     def reset(self) -> None:
         """As `Guide.reset`."""
@@ -104,17 +102,30 @@ class PBLoraGuide:
             return self._follower.next_logits(input_ids, attention_mask, lanes)
 
 
-def check_active(adapter: str, active: list[str]) -> None:
-    """Refuse an adapter that was switched after a processor was made.
+def check_ready(tuner: PBLoraModel, adapter: str) -> None:
+    """Refuse an ARM that would guide wrongly now, whatever it was when it was taken as a guide.
 
     Raises:
-        ValueError: another adapter is active.
+        ValueError: it is in training mode, another adapter is active, or the adapter is disabled.
     """
-    if active != [adapter]:
+    check_evaluating(tuner)
+    if tuner.active_adapters != [adapter]:
         raise ValueError(
-            f"the ARM's active adapter was {adapter!r} and is now {active}; make a new ProSocialProcessor after "
-            "set_adapter"
+            f"the ARM's active adapter was {adapter!r} and is now {tuner.active_adapters}; make a new "
+            "ProSocialProcessor after set_adapter"
         )
+    if tuner.disabled:
+        raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+
+
+def check_evaluating(model: nn.Module) -> None:
+    """Refuse a guide in training mode.
+
+    Raises:
+        ValueError: it is.
+    """
+    if model.training:
+        raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
 
 
 def refuse_foreign_assistant() -> None:

@@ -1,6 +1,5 @@
 """Base and guide in one forward pass, as one model."""
 
-from math import log
 from typing import Any, cast
 
 import torch
@@ -18,7 +17,7 @@ from hf_prosocial.preference import Preference, Preferences
 
 from .few_rows import use_few_rows
 from .guidance import check_strength, guided_log_probs
-from .guide import check_active
+from .guide import check_ready
 from .guided_processor import GuidedProcessor
 from .lanes import Lanes
 from .twofold_cache import TwofoldCache
@@ -136,9 +135,7 @@ class GuidedModel(WrappingModel):
 
     def _combined(self, logits: Float[Tensor, "twice tokens vocabulary"]) -> Float[Tensor, "rows tokens vocabulary"]:
         base, guide = logits.float().chunk(2)
-        return guided_log_probs(
-            base, guide, beta=self.beta, safe_set_log=None if self.safe_set is None else log(self.safe_set)
-        )
+        return guided_log_probs(base, guide, beta=self.beta, safe_set=self.safe_set)
 
     def _weights(self, inputs: Tensor, cache: TwofoldCache | None) -> Float[Tensor, "*rows k"]:
         """p of each guide row, or the one p of all; whether rows belong to the preferences is checked as they begin."""
@@ -160,11 +157,7 @@ class GuidedModel(WrappingModel):
         return generation._prepare_generation_config(*args, **kwargs)
 
     def _check(self, kwargs: dict[str, Any]) -> None:
-        if self.arm.training:
-            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
-        check_active(self._adapter, self._tuner.active_adapters)
-        if self._tuner.disabled:
-            raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+        check_ready(self._tuner, self._adapter)
         asked = [name for name in ("output_attentions", "output_hidden_states") if kwargs.get(name)]
         if asked:
             wanted = asked[0].removeprefix("output_")

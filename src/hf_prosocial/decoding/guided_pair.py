@@ -1,6 +1,5 @@
 """A base and an ARM on weights of its own, as one model: for what asks for logits rather than for text."""
 
-from math import log
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
 from .guidance import check_strength, guided_log_probs
-from .guide import check_active
+from .guide import check_ready
 from .processor import ProSocialProcessor
 from .vocabulary import check_tokenizer, shared_width
 from .wrapping_model import WrappingModel
@@ -72,9 +71,7 @@ class GuidedPair(WrappingModel):
         """
         if use_cache:
             raise ValueError("a GuidedPair scores whole sequences, without a cache; call generate for text")
-        if self.arm.training:
-            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
-        check_active(self._adapter, self._tuner.active_adapters)
+        check_ready(self._tuner, self._adapter)
         self._tuner.refuse_edited_base()
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
         own = self.base(**inputs).logits.float()
@@ -107,5 +104,4 @@ class GuidedPair(WrappingModel):
         tokens = None if self._tokenizer is None else len(self._tokenizer)
         width = shared_width(own.shape[-1], arm.shape[-1], tokens)
         arm = torch.nn.functional.pad(arm[..., :width], (0, own.shape[-1] - width), value=-torch.inf)
-        epsilon = None if self.safe_set is None else log(self.safe_set)
-        return guided_log_probs(own, arm, beta=self.beta, safe_set_log=epsilon)
+        return guided_log_probs(own, arm, beta=self.beta, safe_set=self.safe_set)

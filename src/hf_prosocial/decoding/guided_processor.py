@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from math import log
 from typing import Self
 
 import torch
@@ -13,7 +12,7 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 from hf_prosocial.preference import Preferences
 
 from .guidance import check_strength, guided_log_probs
-from .guide import GuidanceLostError, Guide
+from .guide import GuidanceLostError, Guide, check_evaluating
 from .lanes import Lanes
 from .padding import GivenMask, mask_from_padding
 from .vocabulary import check_tokenizer, shared_width
@@ -62,7 +61,7 @@ class GuidedProcessor(LogitsProcessor):
             scores.float(),
             arm_logits,
             beta=self.beta,
-            safe_set_log=None if self.safe_set is None else log(self.safe_set),
+            safe_set=self.safe_set,
         )
 
     @contextmanager
@@ -113,8 +112,7 @@ class GuidedProcessor(LogitsProcessor):
             )
         if input_ids.shape[0] != scores.shape[0]:
             raise ValueError(f"{input_ids.shape[0]} rows of ids, but {scores.shape[0]} rows of scores")
-        if self._guide.arm.training:
-            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        check_evaluating(self._guide.arm)
         self._guide.check()
 
     def _version(self) -> int:

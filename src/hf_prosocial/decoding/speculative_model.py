@@ -1,6 +1,5 @@
 """A large base, guided by a small ARM that drafts for it."""
 
-from math import log
 from typing import Any
 
 from jaxtyping import Int
@@ -14,6 +13,7 @@ from hf_prosocial.preference import Preference
 
 from .drafts import ArmDrafts, SequenceFollower
 from .guidance import check_strength, guided_log_probs
+from .guide import check_ready
 from .guided_model import GuidedModel
 from .guided_processor import GuidedProcessor
 from .vocabulary import shared_width
@@ -63,7 +63,7 @@ class SpeculativeGuidedModel(WrappingModel):
         self.base, self.arm, self.beta, self.safe_set = base, arm, float(beta), safe_set
         self.draft_tokens = draft_tokens
         self.generation_config = base.generation_config
-        self._adapter = tuner.one_adapter()
+        self._tuner, self._adapter = tuner, tuner.one_adapter()
         self._preference = tuner.preference_weights(preference, self._adapter)
         self._follower = SequenceFollower(tuner, self._adapter)
         self._drafts: ArmDrafts | None = None
@@ -122,15 +122,13 @@ class SpeculativeGuidedModel(WrappingModel):
         own = output.logits.float()
         arm = self._follower.logits(sequence.to(self.arm.device), own.shape[1], self._preference).to(own.device)
         shared_width(own.shape[-1], arm.shape[-1], None)
-        epsilon = None if self.safe_set is None else log(self.safe_set)
-        logits = guided_log_probs(own, arm, beta=self.beta, safe_set_log=epsilon)
+        logits = guided_log_probs(own, arm, beta=self.beta, safe_set=self.safe_set)
         return CausalLMOutputWithPast(logits=logits, past_key_values=output.past_key_values)
 
     def _checked_sequence(
         self, input_ids: Tensor, attention_mask: Any, past_key_values: Cache | None, sequence: Tensor | None
     ) -> Tensor:
-        if self.arm.training:
-            raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        check_ready(self._tuner, self._adapter)
         if len(input_ids) != 1:
             raise ValueError(f"one prompt at a time can be drafted for, without beams; found {len(input_ids)} rows")
         if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 and bool((attention_mask == 0).any()):
@@ -150,6 +148,7 @@ class SpeculativeGuidedModel(WrappingModel):
         settings, logits_processor = kwargs["generation_config"], kwargs["logits_processor"]
         if any(isinstance(processor, GuidedProcessor) for processor in logits_processor):
             raise ValueError("a ProSocialProcessor beside a SpeculativeGuidedModel would guide twice; leave it out")
+        self._tuner.refuse_edited_base()
         self._follower.reset()
         self._drafts = ArmDrafts(
             self._follower,

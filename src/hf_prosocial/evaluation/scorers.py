@@ -56,8 +56,7 @@ class ArmScorer:
         """As `Scorer`; in nats per token."""
         rows = []
         for prompt, reply in zip(prompts, replies, strict=True):
-            said = [{"role": "assistant", "content": reply}]
-            rows.append(Completion(0, *prompt_and_reply(self._tokenizer, prompt.messages(), said)))
+            rows.append(Completion(0, *prompt_and_reply(self._tokenizer, prompt.messages(), [_said(reply)])))
         pad: Any = self._tokenizer.eos_token_id
         options = {"pad_token_id": pad, "batch_tokens": self._batch_tokens}
         tuner = tuner_of(self._arm)
