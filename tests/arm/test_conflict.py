@@ -106,8 +106,9 @@ def separate_gradients(arm, chosen, args):
         {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 5},
         {"per_device_train_batch_size": 10, "gradient_checkpointing": True},
         {"per_device_train_batch_size": 5, "gradient_accumulation_steps": 2, "preference_contrast": 1.5},
+        {"per_device_train_batch_size": 10, "gradient_checkpointing": True, "relative_to_base": True},
     ],
-    ids=["one batch", "accumulated", "checkpointed", "contrast"],
+    ids=["one batch", "accumulated", "checkpointed", "contrast", "relative"],
 )
 def test_the_update_is_that_of_separate_backward_passes(pairs, tokenizer, tmp_path, conflict, options):  # noqa: F811
     pairs.rows = pairs.rows[:9] + pairs.rows[10:11]

@@ -56,11 +56,16 @@ def defined_loss(arm, chosen_pairs, args):
         if args.preference_sampling == "dirichlet":
             assert weight == p[i]
         chosen, rejected = reply_log_probs(arm, pair, p)
-        loss = -log_sigmoid(args.beta_r * (chosen - rejected))
+        of_base = [0.0, 0.0]
+        if args.relative_to_base:
+            with torch.no_grad(), arm.disable_adapter():
+                of_base = [row_log_prob(arm, pair.prompt, reply) for reply in (pair.chosen, pair.rejected)]
+        margin = (chosen - of_base[0]) - (rejected - of_base[1])
         if args.length_free:
             lengths = len(pair.chosen), len(pair.rejected)
-            per_token = chosen / lengths[0] - rejected / lengths[1]
-            loss = -log_sigmoid(args.beta_r * per_token * 2 / (1 / lengths[0] + 1 / lengths[1]))
+            per_token = (chosen - of_base[0]) / lengths[0] - (rejected - of_base[1]) / lengths[1]
+            margin = per_token * 2 / (1 / lengths[0] + 1 / lengths[1])
+        loss = -log_sigmoid(args.beta_r * margin)
         if args.preference_contrast:
             other, _ = drawn(pair, args, sampling="dirichlet", draw=1)
             other_chosen, other_rejected = reply_log_probs(arm, pair, other)
@@ -94,13 +99,15 @@ def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
 @pytest.mark.parametrize("sampling", ["dirichlet", "size_biased"])
 @pytest.mark.parametrize("contrast", [0.0, 1.5])
 @pytest.mark.parametrize("length_free", [False, True])
-def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast, length_free):
+@pytest.mark.parametrize("relative", [False, True])
+def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast, length_free, relative):
     args = training_arguments(
         tmp_path,
         preference_sampling=sampling,
         preference_contrast=contrast,
         conflict="none",
         length_free=length_free,
+        relative_to_base=relative,
     )
     arm = random_arm("llama", seed=2)
     trainer = ArmTrainer(arm, args, pairs, tokenizer)
@@ -128,10 +135,10 @@ def assert_close(one, other, **tolerance):
         torch.testing.assert_close(one[name], other[name], **tolerance)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_accumulated_micro_batches_give_the_update_of_the_whole_batch(pairs, tokenizer, tmp_path, dropout):
+@pytest.mark.parametrize(("dropout", "relative"), [(0.0, False), (0.3, False), (0.3, True)])
+def test_accumulated_micro_batches_give_the_update_of_the_whole_batch(pairs, tokenizer, tmp_path, dropout, relative):
     sgd = {"optim": "sgd", "learning_rate": 1e-2, "max_steps": 2, "lr_scheduler_type": "constant"}
-    sgd |= {"dropout": dropout, "preference_contrast": 1.0}
+    sgd |= {"dropout": dropout, "preference_contrast": 1.0, "relative_to_base": relative}
     whole = trained(pairs, tokenizer, tmp_path, per_device_train_batch_size=8, **sgd)
     parts = trained(pairs, tokenizer, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **sgd)
     assert_close(whole, parts, atol=1e-5, rtol=1e-4)

@@ -21,11 +21,14 @@ class PairTrainingArguments(TrainingArguments):
             0 all objectives evenly.
         length_free: whether ℓ compares log-probabilities per token (`length_free_margins`) instead of sums  [METHOD],
             so that a reply's length alone neither saturates it nor is learned.
+        relative_to_base: whether ℓ compares log π_r − log π_0 instead of log π_r, π_0 the model without the adapter: what
+            margins are measured by, and no pair is lost or won from the start. A third more work; METHOD has no π_0.
     """
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
     objective_exponent: float = field(default=1.0, metadata={"help": "objective i's share of rows is as n_i to this"})
     length_free: bool = field(default=False, metadata={"help": "compare log-probabilities per token, not sums"})
+    relative_to_base: bool = field(default=False, metadata={"help": "compare log-ratios to the model without adapter"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
 
     def __post_init__(self) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 from .arguments import PairTrainingArguments
-from .batch import PairCollator, check_attention, reply_tokens
+from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
 from .losses import length_free_margins, summed_margins
 from .pairs import Pair, Pairs
 from .row_sampling import RowSampler
@@ -47,7 +48,7 @@ class PairTrainer(Trainer):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PeftModel,
         wrapped: PreTrainedModel,
         args: PairTrainingArguments,
         train_dataset: Pairs,
@@ -75,32 +76,40 @@ class PairTrainer(Trainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
-        self.wrapped = wrapped
-        self._length_free, self._objective_exponent = args.length_free, args.objective_exponent
+        self.wrapped, self._peft_model = wrapped, model
+        self._pair_arguments = args
         self.figures = TrainingFigures(train_dataset.objectives)
         # The loss is already a mean over all pairs of the optimiser step.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
 
-    def margins(
-        self, log_probs: Float[Tensor, "*draws 2 rows"], segments: Int[Tensor, "rows length"]
-    ) -> Float[Tensor, "*draws rows"]:
-        """m of the loss: a difference of sums, or with `length_free` of log-probabilities per token."""
-        return (
-            length_free_margins(log_probs, reply_tokens(segments)) if self._length_free else summed_margins(log_probs)
-        )
+    def margins(self, log_probs: Float[Tensor, "2 rows"], inputs: dict[str, Tensor]) -> Float[Tensor, " rows"]:
+        """m of the loss: a difference of sums, or as `length_free` and `relative_to_base` have it.
+
+        Args:
+            log_probs: of the chosen and the rejected replies under the model that is trained.
+            inputs: the batch that they are of.
+        """
+        settings = self._pair_arguments
+        if settings.relative_to_base:
+            with torch.no_grad(), self._peft_model.disable_adapter():
+                of_base = pair_log_probs(self._peft_model, inputs, self.wrapped.dtype)
+            log_probs = log_probs - of_base
+        if settings.length_free:
+            return length_free_margins(log_probs, reply_tokens(inputs["segments"]))
+        return summed_margins(log_probs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Objectives by `objective_exponent`; with `train_sampling_strategy="group_by_length"`, rows by length."""
         dataset = self.train_dataset if train_dataset is None else train_dataset
         grouped = self.args.train_sampling_strategy == "group_by_length"
-        if not isinstance(dataset, PairDataset) or not (grouped or self._objective_exponent < 1):
+        if not isinstance(dataset, PairDataset) or not (grouped or self._pair_arguments.objective_exponent < 1):
             return super()._get_train_sampler(train_dataset)
         rows = dataset.pairs.rows
         return RowSampler(
             [pair.objective for pair in rows],
             [pair.packed_length for pair in rows] if grouped else None,
-            self._objective_exponent,
+            self._pair_arguments.objective_exponent,
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
             self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )

@@ -104,7 +104,7 @@ class ArmTrainer(PairTrainer):
             self._seed_dropout(inputs, draws=len(drawn))
         log_probs = pair_log_probs(model, batch, self.tuner.wrapped.dtype)
         log_probs = log_probs.view(2, len(drawn), -1).transpose(0, 1)
-        losses = pair_losses(self.margins(log_probs[0], inputs["segments"]), settings.beta_r)
+        losses = pair_losses(self.margins(log_probs[0], inputs), settings.beta_r)
         if model.training:
             self.figures.add_rows(objective, losses, summed_margins(log_probs[0]))
         if settings.preference_contrast > 0:

@@ -55,7 +55,7 @@ class GenArmTrainer(PairTrainer):
     ) -> Any:
         """The micro-batch's part of (1/N) Σ ℓ."""
         log_probs = pair_log_probs(model, inputs, self.wrapped.dtype)
-        losses = pair_losses(self.margins(log_probs, inputs["segments"]), self.beta_r)
+        losses = pair_losses(self.margins(log_probs, inputs), self.beta_r)
         if model.training:
             self.figures.add_rows(inputs["objective"], losses, summed_margins(log_probs))
         loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
