@@ -62,6 +62,17 @@ def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any
             raise MalformedRowError("not chat messages", f"the {name} is {messages!r:.80}")
     if not reply[-1]["content"].strip():
         raise MalformedRowError("empty reply")
+    return templated(tokenizer, prompt, reply)
+
+
+def templated(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[dict[str, str]], reply: list[dict[str, str]]
+) -> tuple[list[int], list[int]]:
+    """`prompt_and_reply` of chat messages; a model may also have said nothing, and only ended its turn.
+
+    Raises:
+        MalformedRowError: a chat template that does not continue the prompt.
+    """
     before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*prompt, *reply], tokenize=False)
     if not isinstance(before, str) or not isinstance(whole, str) or not whole.startswith(before):

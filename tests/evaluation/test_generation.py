@@ -33,24 +33,26 @@ def alone(base, tokenizer, messages, processors):
     return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
 
 
-def fill(store, chat, **options):
-    reply_to_all(store, chat, PROMPTS, PREFERENCES, new_tokens=6, **({"batch_tokens": 300} | options))
+def fill(store, replier, **options):
+    reply_to_all(store, replier, PROMPTS, PREFERENCES, new_tokens=6, **({"batch_tokens": 300} | options))
 
 
 def test_replies_are_those_of_each_prompt_alone(tmp_path, chat, base, arm, tokenizer):
-    store = ReplyStore(tmp_path / "replies.jsonl", {"beta": 1.3})
-    fill(store, chat)
-    assert len(store.replies) == 5 * 2 * 3
+    stores = {name: ReplyStore(tmp_path / f"{name}.jsonl", {"beta": 1.3}) for name in chat}
+    for name, store in stores.items():
+        fill(store, chat[name])
+    assert {name: len(store.replies) for name, store in stores.items()} == {"base": 5, "guided": 10, "in words": 10}
     for prompt in PROMPTS:
         for preference in PREFERENCES:
-            said = [{"role": "system", "content": preference_in_words(preference)}, *prompt.messages()]
+            told = [{"role": "system", "content": preference_in_words(preference)}, *prompt.messages()]
             processor = ProSocialProcessor(arm, preference, 1.3, 0.05)
             for name, messages, processors in (
                 ("base", prompt.messages(), []),
                 ("guided", prompt.messages(), [processor]),
-                ("in words", said, []),
+                ("in words", told, []),
             ):
-                found = store.replies[ReplyKey(name, "mild", prompt.identity, str(preference))]
+                said = "" if name == "base" else str(preference)
+                found = stores[name].replies[ReplyKey("mild", prompt.identity, said)]
                 assert found == alone(base, tokenizer, messages, processors)
 
 
@@ -59,20 +61,22 @@ def test_a_genarm_guides_too(tmp_path, base, tokenizer):
     preferences = [Preference.uniform(objectives=NAMES), Preference.one_hot("truth", objectives=NAMES)]
     store = ReplyStore(tmp_path / "replies.jsonl", {})
     replier = ChatReplier(base, tokenizer, 6, GREEDY, guided_by(genarm, tokenizer, 1.0))
-    reply_to_all(store, {"genarm": replier}, PROMPTS[:2], preferences, new_tokens=6)
+    reply_to_all(store, replier, PROMPTS[:2], preferences, new_tokens=6)
     for prompt in PROMPTS[:2]:
         for preference in preferences:
             expected = alone(base, tokenizer, prompt.messages(), [GenArmProcessor(genarm, preference)])
-            assert store.replies[ReplyKey("genarm", "mild", prompt.identity, str(preference))] == expected
+            assert store.replies[ReplyKey("mild", prompt.identity, str(preference))] == expected
 
 
 def test_a_killed_run_repeats_nothing_and_loses_nothing(tmp_path, chat):
     whole = ReplyStore(tmp_path / "whole.jsonl", {})
-    fill(whole, chat)
+    fill(whole, chat["guided"])
     asked = []
 
     class Killed:
         """Stops in its third batch."""
+
+        heeds_preference = True
 
         def __init__(self, replier):
             self.replier, self.length = replier, replier.length
@@ -85,9 +89,9 @@ def test_a_killed_run_repeats_nothing_and_loses_nothing(tmp_path, chat):
 
     path = tmp_path / "killed.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        fill(ReplyStore(path, {}), {"guided": Killed(chat["guided"])}, batch_tokens=100)
+        fill(ReplyStore(path, {}), Killed(chat["guided"]), batch_tokens=100)
     with path.open("a") as file:
-        file.write('{"variant": "guided", "benchm')  # as a kill in the middle of a line leaves it
+        file.write('{"benchm')  # as a kill in the middle of a line leaves it
     store = ReplyStore(path, {})
     assert len(store.replies) == sum(asked)
     counted = []
@@ -97,18 +101,18 @@ def test_a_killed_run_repeats_nothing_and_loses_nothing(tmp_path, chat):
             counted.append(len(conversations))
             return self.replier(conversations, preferences)
 
-    fill(store, chat | {"guided": Counting(chat["guided"])})
+    fill(store, Counting(chat["guided"]))
     assert sum(asked) + sum(counted) == 10
     again = ReplyStore(path, {})
     assert again.replies == store.replies == whole.replies
-    fill(again, chat)
-    assert path.read_text().count("\n") == 31
+    fill(again, chat["guided"])
+    assert path.read_text().count("\n") == 11
 
 
 def test_bad_stores_are_refused(tmp_path, chat):
     path = tmp_path / "replies.jsonl"
     store = ReplyStore(path, {"beta": 1.0, "base": "a"})
-    key = ReplyKey("base", "mild", "0", "")
+    key = ReplyKey("mild", "0", "")
     store.append([(key, "hello")])
     with pytest.raises(ValueError, match=r"a reply to .* already"):
         store.append([(key, "again")])
@@ -127,9 +131,9 @@ def test_bad_stores_are_refused(tmp_path, chat):
             ReplyStore(path, {"beta": 1.0, "base": "a"})
         assert path.read_text() == bad
     with pytest.raises(ValueError, match="nothing to answer: 0 prompts"):
-        reply_to_all(store, chat, [], PREFERENCES, new_tokens=6)
+        reply_to_all(store, chat["base"], [], PREFERENCES, new_tokens=6)
     with pytest.raises(ValueError, match=r"two prompts are called \('mild', '0'\)"):
-        reply_to_all(store, chat, [PROMPTS[0], PROMPTS[0]], PREFERENCES, new_tokens=6)
+        reply_to_all(store, chat["base"], [PROMPTS[0], PROMPTS[0]], PREFERENCES, new_tokens=6)
 
 
 def test_settings_survive_the_file(tmp_path):

@@ -21,8 +21,9 @@ class PairTrainingArguments(TrainingArguments):
             0 all objectives evenly.
         length_free: whether ℓ compares log-probabilities per token (`length_free_margins`) instead of sums  [METHOD],
             so that a reply's length alone neither saturates it nor is learned.
-        relative_to_base: whether ℓ compares log π_r − log π_0 instead of log π_r, π_0 the model without the adapter: what
-            margins are measured by, and no pair is lost or won from the start. A third more work; METHOD has no π_0.
+        relative_to_base: whether ℓ compares log π_r − log π_0 instead of log π_r, π_0 the model without the adapter:
+            what margins are measured by, and no pair is lost or won from the start. Half as much work again; METHOD
+            has no π_0.
     """
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})

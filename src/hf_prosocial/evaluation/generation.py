@@ -1,6 +1,6 @@
-"""Replies of all variants to all prompts under all preferences, each made once."""
+"""Replies of a variant to all prompts under all preferences, each made once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tqdm.auto import tqdm
 
@@ -14,22 +14,24 @@ from .reply_store import ReplyKey, ReplyStore
 
 def reply_to_all(
     store: ReplyStore,
-    variants: Mapping[str, Replier],
+    replier: Replier,
     prompts: Sequence[Prompt],
     preferences: Sequence[Preference],
     *,
     new_tokens: int,
     batch_tokens: int = 6144,
+    description: str = "replies",
 ) -> None:
     """Fill a store with what is missing from it, in batches of similar length; shows how long it will take.
 
     Args:
-        store: what it holds already is not made again.
-        variants: by name.
-        prompts: to answer, each by every variant.
+        store: of the variant; what it holds already is not made again.
+        replier: how the variant answers; one that heeds no preference answers each prompt once.
+        prompts: to answer.
         preferences: each prompt is answered under all of them.
         new_tokens: the most of a reply, to count batches by.
         batch_tokens: the most tokens of a batch, padding and replies included.
+        description: what the progress bar says.
 
     Raises:
         ValueError: no prompt, no preference, or two prompts of one name.
@@ -39,18 +41,20 @@ def reply_to_all(
     names = [(prompt.benchmark, prompt.identity) for prompt in prompts]
     if len(set(names)) < len(names):
         raise ValueError(f"two prompts are called {next(name for name in names if names.count(name) > 1)}")
-    wanted = [(prompt, preference) for prompt in prompts for preference in preferences]
-    with tqdm(total=len(wanted) * len(variants), desc="replies", unit="reply", disable=None) as progress:
-        for name, replier in variants.items():
-            missing = [pair for pair in wanted if _key(name, *pair) not in store.replies]
-            progress.update(len(wanted) - len(missing))
-            lengths = [replier.length(prompt.messages(), preference) + new_tokens for prompt, preference in missing]
-            for batch in batches_by_length(lengths, batch_tokens):
-                pairs = [missing[index] for index in batch]
-                replies = replier([prompt.messages() for prompt, _ in pairs], [preference for _, preference in pairs])
-                store.append((_key(name, *pair), reply) for pair, reply in zip(pairs, replies, strict=True))
-                progress.update(len(batch))
+    asked = preferences if replier.heeds_preference else preferences[:1]
+    wanted = {reply_key(replier, *pair): pair for pair in ((prompt, one) for prompt in prompts for one in asked)}
+    missing = [(key, *pair) for key, pair in wanted.items() if key not in store.replies]
+    done = len(wanted) - len(missing)
+    with tqdm(total=len(wanted), initial=done, desc=description, unit="reply", disable=None) as progress:
+        lengths = [replier.length(prompt.messages(), preference) + new_tokens for _, prompt, preference in missing]
+        for batch in batches_by_length(lengths, batch_tokens):
+            keys, asked_prompts, asked_under = zip(*(missing[index] for index in batch), strict=True)
+            replies = replier([prompt.messages() for prompt in asked_prompts], list(asked_under))
+            store.append(zip(keys, replies, strict=True))
+            progress.update(len(batch))
 
 
-def _key(variant: str, prompt: Prompt, preference: Preference) -> ReplyKey:
-    return ReplyKey(variant, prompt.benchmark, prompt.identity, str(preference))
+def reply_key(replier: Replier, prompt: Prompt, preference: Preference) -> ReplyKey:
+    """Under which a store holds the reply: without the preference where the replier heeds none."""
+    said = str(preference) if replier.heeds_preference else ""
+    return ReplyKey(prompt.benchmark, prompt.identity, said)

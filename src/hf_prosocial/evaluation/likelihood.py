@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -46,6 +47,32 @@ def completion_log_probs(
     return sums
 
 
+def mean_divergences(
+    model: nn.Module, base: nn.Module, rows: Sequence[Completion], *, pad_token_id: int, batch_tokens: int = 2048
+) -> Float[np.ndarray, " rows"]:
+    """KL(model ‖ base) of the next token, averaged over each completion's tokens; nats per token.
+
+    Args:
+        model, base: of one vocabulary; a guided model gives log-probabilities as logits.
+        rows: tokenised prompts and completions, of the model's own where its text is in question.
+        pad_token_id, batch_tokens: as in `completion_log_probs`.
+    """
+    found = np.empty(len(rows))
+    collate = CompletionCollator(pad_token_id)
+    device = next(model.parameters()).device
+    for indices in batches_by_length([row.length for row in rows], batch_tokens):
+        batch = {name: values.to(device) for name, values in collate([rows[index] for index in indices]).items()}
+        row, column = (batch.pop("labels")[:, 1:] != IGNORED).nonzero(as_tuple=True)
+        with torch.no_grad():
+            one, other = (each(**batch, use_cache=False).logits[:, :-1][row, column] for each in (model, base))
+        one, other = one.float().log_softmax(-1), other.float().log_softmax(-1)
+        # A token that the model bars contributes nothing, whatever the base says of it.
+        terms = (one.exp() * (one - other)).nan_to_num(nan=0.0).sum(-1).cpu()
+        sums = torch.zeros(len(indices)).index_add(0, row.cpu(), terms)
+        found[indices] = (sums / torch.bincount(row.cpu(), minlength=len(indices))).double().numpy()
+    return found
+
+
 def text_loss(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str, *, window: int = 1024, tokens: int | None = None
 ) -> float:
@@ -61,15 +88,27 @@ def text_loss(
     Raises:
         ValueError: fewer than two tokens.
     """
+    losses = window_losses(model, tokenizer, text, window=window, tokens=tokens)
+    return float(losses[:, 0].sum() / losses[:, 1].sum())
+
+
+def window_losses(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str, *, window: int = 1024, tokens: int | None = None
+) -> Float[np.ndarray, "windows 2"]:
+    """Each window's summed loss in nats, and its predicted tokens; arguments as `text_loss`'s.
+
+    Raises:
+        ValueError: fewer than two tokens.
+    """
     device = next(model.parameters()).device
-    total, count = 0.0, 0
+    found = []
     for piece in text_windows(tokenizer, text, window, tokens):
         piece = piece.to(device)
         with torch.no_grad():
             logits = model(piece[None], use_cache=False).logits[0, :-1]
-        total += nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum").item()
-        count += len(piece) - 1
-    return total / count
+        loss = nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum").item()
+        found.append((loss, len(piece) - 1))
+    return np.array(found, dtype=np.float64)
 
 
 def choice_accuracy(
@@ -81,6 +120,19 @@ def choice_accuracy(
     batch_tokens: int = 4096,
 ) -> float:
     """Share of questions whose right answer has the highest log-probability per token after "Question: ... Answer:"."""
+    right = right_answers(model, tokenizer, questions, pad_token_id=pad_token_id, batch_tokens=batch_tokens)
+    return float(right.mean())
+
+
+def right_answers(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    *,
+    pad_token_id: int,
+    batch_tokens: int = 4096,
+) -> Bool[np.ndarray, " questions"]:
+    """Whether each question is answered right, as `choice_accuracy` counts."""
     rows = [
         Completion(line, prompt, answer)
         for line, question in enumerate(questions)
@@ -88,12 +140,10 @@ def choice_accuracy(
     ]
     sums = completion_log_probs(model, rows, pad_token_id=pad_token_id, batch_tokens=batch_tokens)
     scores = sums / torch.tensor([len(row.completion) for row in rows])
-    right, position = 0, 0
-    for question in questions:
-        of_question = scores[position : position + len(question.choices)]
-        right += int(of_question.argmax()) == question.answer
-        position += len(question.choices)
-    return right / len(questions)
+    of_questions = scores.split([len(question.choices) for question in questions])
+    return np.array(
+        [int(one.argmax()) == question.answer for one, question in zip(of_questions, questions, strict=True)]
+    )
 
 
 def _answers(tokenizer: PreTrainedTokenizerBase, question: Question) -> list[tuple[list[int], list[int]]]:

@@ -68,6 +68,19 @@ def labelled(prompts: Sequence[Prompt], label: str, count: int | None = None) ->
     return chosen[:: max(1, len(chosen) // (count or len(chosen)))][:count]
 
 
+def spread(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
+    """All of them, or `count`, evenly spread over their order.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if count is None:
+        return list(prompts)
+    if count > len(prompts):
+        raise ValueError(f"{count} prompts are asked for; there are {len(prompts)}")
+    return [prompts[index * len(prompts) // count] for index in range(count)]
+
+
 def _prompt_of(benchmark: str, line: int, row: dict[str, Any]) -> Prompt:
     prompt = row["prompt"]
     if isinstance(prompt, str):

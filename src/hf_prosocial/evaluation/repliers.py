@@ -1,11 +1,13 @@
 """How each variant of a model answers: plainly, guided, or told the preference in words."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, set_seed
 
 from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.decoding.guided_processor import GuidedProcessor
@@ -20,6 +22,11 @@ Guide = Callable[[Sequence[Preference]], GuidedProcessor]
 @runtime_checkable
 class Replier(Protocol):
     """Answers one message under each of as many preferences, in one batch."""
+
+    @property
+    def heeds_preference(self) -> bool:
+        """Whether another preference could give another reply."""
+        ...
 
     def __call__(self, conversations: Sequence[list[dict[str, str]]], preferences: Sequence[Preference]) -> list[str]:
         """A reply to each conversation, under the preference beside it."""
@@ -41,6 +48,7 @@ class ChatReplier:
         options: of `generate`.
         guide: makes the processor of a batch from its preferences; None answers without regard to them.
         in_words: tells the model the preference as a system message, the baseline of prompting.
+        seed: of sampling; with what a batch asks it decides the batch's replies, whatever was generated before.
     """
 
     model: Any
@@ -49,10 +57,19 @@ class ChatReplier:
     options: Mapping[str, Any]
     guide: Guide | None = None
     in_words: bool = False
+    seed: int = 0
+
+    @property
+    def heeds_preference(self) -> bool:
+        """As `Replier`."""
+        return self.guide is not None or self.in_words
 
     def __call__(self, conversations: Sequence[list[dict[str, str]]], preferences: Sequence[Preference]) -> list[str]:
         """As `Replier`."""
         said = [self._said(*pair) for pair in zip(conversations, preferences, strict=True)]
+        if self.options.get("do_sample"):
+            asked = json.dumps([self.seed, said, [str(preference) for preference in preferences]])
+            set_seed(int.from_bytes(hashlib.sha256(asked.encode()).digest()[:4]))
         if self.guide is None:
             return replies_to(self.model, self.tokenizer, said, self.max_new_tokens, self.options)
         with self.guide(preferences).must_guide() as processor:

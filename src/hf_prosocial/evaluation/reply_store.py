@@ -12,16 +12,15 @@ from hf_prosocial.files import write_text
 
 @dataclass(frozen=True)
 class ReplyKey:
-    """What a reply answers: a prompt of a benchmark, by a variant, under a preference ("" for none)."""
+    """What a variant's reply answers: a prompt of a benchmark, under a preference ("" where it heeds none)."""
 
-    variant: str
     benchmark: str
     prompt: str
     preference: str
 
 
 class ReplyStore:
-    """A file of replies, opened to go on with it.
+    """A file of one variant's replies, opened to go on with it.
 
     Its first line holds the settings that all of its replies were made with; the others a key, and the reply.
 

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
-from hf_prosocial.chat import prompt_and_reply
+from hf_prosocial.chat import templated
 from hf_prosocial.direg.completions import Completion
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
@@ -56,7 +56,7 @@ class ArmScorer:
         """As `Scorer`; in nats per token."""
         rows = []
         for prompt, reply in zip(prompts, replies, strict=True):
-            rows.append(Completion(0, *prompt_and_reply(self._tokenizer, prompt.messages(), [_said(reply)])))
+            rows.append(Completion(0, *templated(self._tokenizer, prompt.messages(), [_said(reply)])))
         pad: Any = self._tokenizer.eos_token_id
         options = {"pad_token_id": pad, "batch_tokens": self._batch_tokens}
         tuner = tuner_of(self._arm)

@@ -3,6 +3,7 @@
 Trained by the same loss, on the same pairs, measured by the same margins; k times the parameters and forward passes.
 """
 
+from .likelihoods import GuidedByGenArm
 from .margins import measure_genarm_margins
 from .model import GenArm, GenArmRecord
 from .processor import GenArmProcessor
@@ -13,6 +14,7 @@ __all__ = [
     "GenArmProcessor",
     "GenArmRecord",
     "GenArmTrainer",
+    "GuidedByGenArm",
     "genarm_record",
     "measure_genarm_margins",
     "train_genarm",

@@ -1,0 +1,107 @@
+"""A variant's replies to a benchmark, with what scorers and judges say of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from hf_prosocial.preference import Preference
+
+from .generation import reply_key
+from .prompts import Prompt
+from .repliers import Replier
+from .reply_store import ReplyStore
+from .text_statistics import is_degenerate
+
+DEGENERATE, UNJUDGED = "degenerate", "unjudged"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Replies of one variant to one benchmark, prompt by prompt and preference by preference.
+
+    Attributes:
+        variant, benchmark: their names.
+        prompts: N of them.
+        preferences: P that each prompt was answered under; one that stands for all where none is heeded.
+        replies: N × P texts, a prompt's together.
+        rewards: what a scorer gave, (N, P, k), or None.
+        harm, refusal: a judge's label of each reply, likewise N × P, or None. Degenerate replies are `DEGENERATE`, and
+            those that the judge gave no label `UNJUDGED`.
+    """
+
+    variant: str
+    benchmark: str
+    prompts: tuple[Prompt, ...]
+    preferences: tuple[Preference, ...]
+    replies: tuple[str, ...]
+    rewards: Float[np.ndarray, "prompts preferences k"] | None = None
+    harm: tuple[str, ...] | None = None
+    refusal: tuple[str, ...] | None = None
+
+    def each_prompt(self) -> list[Prompt]:
+        """The prompt of each reply."""
+        return [prompt for prompt in self.prompts for _ in self.preferences]
+
+    def with_rewards(self, scores: Float[np.ndarray, "replies k"]) -> "Answers":
+        """The same, with rewards.
+
+        Raises:
+            ValueError: a reward that is not finite; the reply is named by benchmark and line.
+        """
+        bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        if len(bad):
+            where = [f"{self.benchmark}:{self.each_prompt()[row].identity}" for row in bad[:5]]
+            raise ValueError(
+                f"the scorer gave rewards that are no numbers to {len(bad)} replies of {self.variant} ({where}, ...); "
+                "an average over the others would be another figure"
+            )
+        return replace(self, rewards=scores.reshape(len(self.prompts), len(self.preferences), -1))
+
+    def labelled(self, labels: Sequence[str | None]) -> tuple[str, ...]:
+        """A judge's labels, degenerate replies and those without a label marked as such."""
+        return tuple(
+            DEGENERATE if is_degenerate(reply) else label or UNJUDGED
+            for reply, label in zip(self.replies, labels, strict=True)
+        )
+
+    def degenerate(self) -> Float[np.ndarray, "prompts preferences"]:
+        """1 where a reply is no text, else 0."""
+        found = np.array([is_degenerate(reply) for reply in self.replies], dtype=np.float64)
+        return found.reshape(len(self.prompts), len(self.preferences))
+
+
+def answers_of(
+    variant: str,
+    store: ReplyStore,
+    replier: Replier,
+    prompts: Sequence[Prompt],
+    preferences: Sequence[Preference],
+) -> Answers:
+    """What a filled store holds.
+
+    Raises:
+        ValueError: a reply that is missing.
+    """
+    asked = preferences if replier.heeds_preference else preferences[:1]
+    keys = [reply_key(replier, prompt, preference) for prompt in prompts for preference in asked]
+    missing = [key for key in keys if key not in store.replies]
+    if missing:
+        raise ValueError(f"{store.path} lacks {len(missing)} replies, the first to {missing[0]}")
+    replies = tuple(store.replies[key] for key in keys)
+    return Answers(variant, prompts[0].benchmark, tuple(prompts), tuple(asked), replies)
+
+
+def check_same_prompts(answers: Sequence[Answers]) -> None:
+    """Refuse to compare variants that answered different prompts.
+
+    Raises:
+        ValueError: which ones.
+    """
+    asked = {one.variant: Counter(prompt.conversation for prompt in one.prompts) for one in answers}
+    first, *others = asked
+    different = [name for name in others if asked[name] != asked[first]]
+    if different:
+        raise ValueError(f"{first} and {different} answered different prompts of {answers[0].benchmark}")

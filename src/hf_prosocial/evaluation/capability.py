@@ -1,0 +1,66 @@
+"""What guidance costs: perplexity, multiple choice, and how far the next token's distribution moves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_prosocial.chat import templated
+from hf_prosocial.direg.completions import Completion
+from hf_prosocial.preference import Preference
+
+from .answers import Answers
+from .bootstrap import bootstrap
+from .config import CapabilityConfig
+from .likelihood import mean_divergences, right_answers, window_losses
+from .measures.labels import share
+from .questions import read_questions
+from .variants import Variants
+
+WINDOW = 512
+DIVERGENCE_REPLIES = 40
+
+
+def capability_figures(
+    config: CapabilityConfig, variants: Variants, variant: str, objectives: Sequence[str]
+) -> dict[str, Any]:
+    """Perplexity of running text and the share of right answers, under the uniform preference.
+
+    Raises:
+        ValueError: a variant that has no likelihood of a bare text.
+    """
+    model = variants.open(variant).likelihoods(Preference.uniform(objectives=objectives))
+    text = Path(config.text).read_text(encoding="utf-8")
+    losses = window_losses(model, variants.tokenizer, text, window=WINDOW, tokens=config.text_tokens)
+    questions = read_questions(config.questions).rows[: config.question_count]
+    pad: Any = variants.tokenizer.eos_token_id
+    right = right_answers(model, variants.tokenizer, questions, pad_token_id=pad)
+    return {
+        "perplexity": bootstrap(losses, lambda some: float(np.exp(some[:, 0].sum() / some[:, 1].sum()))),
+        "multiple_choice": share(right.astype(np.float64)),
+    }
+
+
+def divergence(
+    variants: Variants, variant: str, reference: str, answers: Answers, preference: Preference
+) -> dict[str, Any]:
+    """KL(variant ‖ reference) of the next token on the variant's own replies under a preference; nats per token.
+
+    Args:
+        variants: the models.
+        variant, reference: names.
+        answers: the variant's, under the preference among others; the first `DIVERGENCE_REPLIES` are taken.
+        preference: as above.
+    """
+    heeded = preference in answers.preferences
+    column = list(answers.preferences).index(preference) if heeded else 0
+    rows = []
+    for row, prompt in enumerate(answers.prompts[:DIVERGENCE_REPLIES]):
+        reply = answers.replies[row * len(answers.preferences) + column]
+        said = [{"role": "assistant", "content": reply}]
+        rows.append(Completion(row, *templated(variants.tokenizer, prompt.messages(), said)))
+    model = variants.open(variant).likelihoods(preference)
+    pad: Any = variants.tokenizer.eos_token_id
+    values = mean_divergences(model, variants.open(reference).model, rows, pad_token_id=pad)
+    return {"divergence": bootstrap(values, lambda some: float(some.mean()))}

@@ -1,0 +1,136 @@
+"""The whole of `prosocial evaluate`, from a configuration to a report."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.repocard_data import eval_results_to_model_index
+
+from hf_prosocial.files import sha256, write_json
+from hf_prosocial.preference import Preference
+
+from .answers import Answers
+from .capability import capability_figures, divergence
+from .config import EvaluationConfig
+from .judges.asked import PairwiseJudge
+from .judges.endpoint import Endpoint
+from .measures.signatures import warn_of
+from .measuring import measure, reply_hashes
+from .report import draw_all, eval_results, write_page
+from .runner import REPLIES, Benchmark, make_replies, objectives_of, read_benchmarks, score_replies
+from .scoring import ANSWERS, Scoring
+from .variants import Variants
+from .win_rates import win_rates
+
+METRICS, REPORT, PICTURES, RESULTS = "metrics.json", "report.html", "pictures", "eval_results"
+_VERSIONS = ("hf-prosocial", "torch", "transformers", "peft", "scipy", "scikit-learn", "moocore")
+
+
+def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
+    """Make the replies that are missing, have them scored, and write the report.
+
+    Args:
+        config: from `read_config`.
+        out: a folder. Replies and scores are kept in it (`replies` is ignored by git: they may be harmful); a run that
+            was killed goes on, and one that is whole gives the same figures again.
+
+    Returns:
+        what metrics.json holds.
+
+    Raises:
+        ValueError, OSError: whatever is wrong with the configuration, the data, a model or a judge; what was made is
+            kept.
+    """
+    out = Path(out)
+    variants = Variants(config)
+    objectives = objectives_of(config, variants)
+    benchmarks = read_benchmarks(config, objectives)
+    answers = make_replies(config, variants, benchmarks, out)
+    scoring = Scoring(config, objectives, out)
+    scored = score_replies(benchmarks, answers, scoring, out)
+    judged = any(one.config.measures == "harm" for one in benchmarks.values())
+    validated = judged and scoring.harm_validation() is not None
+    measured = measure(config, benchmarks, scored, objectives, validated=validated)
+    warn_of(measured.signatures)
+    metrics = _plain(
+        {
+            "base": config.base or "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "reference": config.reference,
+            "objectives": objectives,
+            "variants": {name: variants.open(name).settings for name in config.variants},
+            "benchmarks": {
+                name: asdict(one.config) | {"sha256": sha256(one.config.file)} for name, one in benchmarks.items()
+            },
+            "prompts": {name: len(one.prompts) for name, one in benchmarks.items()},
+            "preferences": {name: len(one.preferences) for name, one in benchmarks.items()},
+            "judges": {kind: scoring.described(kind) for kind in ("rewards", "harm", "refusal")},
+            "figures": measured.figures,
+            "differences": measured.differences,
+            "signatures": measured.signatures,
+            "win_rates": _win_rates(config, benchmarks, scored, out, objectives),
+            "capability": _capability(config, variants, benchmarks, scored, objectives),
+            "replies": reply_hashes(out / REPLIES),
+            "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
+        }
+    )
+    write_json(out / METRICS, metrics)
+    for name in config.variants:
+        (out / RESULTS).mkdir(exist_ok=True)
+        index = eval_results_to_model_index(name, eval_results(metrics, name))
+        write_json(out / RESULTS / f"{name}.json", {"model-index": index})
+    pictures = draw_all(metrics, out / PICTURES)
+    write_page(metrics, [out / PICTURES / name for name in pictures], out / REPORT)
+    return metrics
+
+
+def _win_rates(
+    config: EvaluationConfig,
+    benchmarks: Mapping[str, Benchmark],
+    answers: Mapping[str, list[Answers]],
+    out: Path,
+    objectives: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    if config.win_rate is None:
+        return []
+    uniform = Preference.uniform(objectives=objectives)
+    chosen = {name: answers[name] for name, one in benchmarks.items() if uniform in one.preferences}
+    judge = PairwiseJudge(Endpoint(config.win_rate, out / ANSWERS / "win_rate.jsonl"))
+    return win_rates(judge, {name: one for name, one in chosen.items() if len(one) > 1}, uniform)
+
+
+def _capability(
+    config: EvaluationConfig,
+    variants: Variants,
+    benchmarks: Mapping[str, Benchmark],
+    answers: Mapping[str, list[Answers]],
+    objectives: tuple[str, ...],
+) -> dict[str, Any]:
+    if config.capability is None:
+        return {}
+    uniform = Preference.uniform(objectives=objectives)
+    with_rewards = [
+        name for name, one in benchmarks.items() if one.config.measures == "rewards" and uniform in one.preferences
+    ]
+    found: dict[str, Any] = {}
+    for variant, chosen in config.variants.items():
+        if chosen.in_words:
+            continue  # Words about a preference are part of a conversation; a bare text has no place for them.
+        found[variant] = capability_figures(config.capability, variants, variant, objectives)
+        if with_rewards and variant != config.reference:
+            own = next(one for one in answers[with_rewards[0]] if one.variant == variant)
+            found[variant] |= divergence(variants, variant, config.reference, own, uniform)
+    return found
+
+
+def _plain(content: Any) -> Any:
+    """Dataclasses as dictionaries and tuples as lists, all the way down."""
+    if is_dataclass(content) and not isinstance(content, type):
+        return _plain(asdict(content))
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return content

@@ -1,0 +1,1 @@
+"""Who says what a reply is: embedded heads, local models, and models behind HTTP endpoints."""

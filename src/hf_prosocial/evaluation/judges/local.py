@@ -1,0 +1,118 @@
+"""Local models as judges: those whose chat template asks the question, and those that are asked by a text."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.batching import batches_by_length
+from hf_prosocial.evaluation.prompts import Prompt
+
+from .asked import one_of
+from .labels import HARM, HARMFUL, SAFE
+
+
+class GuardJudge:
+    """A model whose chat template asks whether a conversation is safe, as Llama Guard's does.
+
+    It must answer "safe", or "unsafe" and categories in the lines below.
+
+    Args:
+        model: a causal model.
+        tokenizer: its own, padding on the left.
+        batch_tokens: the most tokens of a batch.
+
+    Raises:
+        ValueError: a tokenizer without a chat template.
+    """
+
+    labels: tuple[str, ...] = HARM
+    validated_on: str | None = None
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, batch_tokens: int = 4096) -> None:
+        if tokenizer.chat_template is None:
+            raise ValueError("the tokenizer has no chat template, which is what a guard is asked by")
+        self._model, self._tokenizer, self._batch_tokens = model.eval(), tokenizer, batch_tokens
+
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[str | None]:
+        """As `Judge`."""
+        texts = [
+            str(
+                self._tokenizer.apply_chat_template(
+                    [*prompt.messages(), {"role": "assistant", "content": reply}],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                )
+            )
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
+        answers = _answers(self._model, self._tokenizer, texts, self._batch_tokens)
+        said = [one_of(answer.strip().partition("\n")[0], ("safe", "unsafe")) for answer in answers]
+        return [{"safe": SAFE, "unsafe": HARMFUL}.get(one or "") for one in said]
+
+
+class TemplateJudge:
+    """A model that is asked by a text of one's own, as HarmBench's classifiers are.
+
+    Args:
+        model: a causal model.
+        tokenizer: its own, padding on the left.
+        template: a text with {prompt} and {reply}, special tokens included.
+        answers: which label each answer means, e.g. {"yes": "harmful", "no": "safe"}.
+        batch_tokens: the most tokens of a batch.
+
+    Raises:
+        ValueError: a template without a place for the prompt or the reply, or labels that are none.
+    """
+
+    validated_on: str | None = None
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str,
+        answers: Mapping[str, str],
+        *,
+        labels: tuple[str, ...] = HARM,
+        batch_tokens: int = 4096,
+    ) -> None:
+        absent = [place for place in ("{prompt}", "{reply}") if place not in template]
+        if absent:
+            raise ValueError(f"the template has no place for {absent}")
+        if not set(answers.values()) <= set(labels):
+            raise ValueError(f"the answers must mean some of {list(labels)}, found {dict(answers)}")
+        self.labels, self._template, self._meaning = labels, template, dict(answers)
+        self._model, self._tokenizer, self._batch_tokens = model.eval(), tokenizer, batch_tokens
+
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[str | None]:
+        """As `Judge`; of a conversation, the last message is the prompt."""
+        texts = [self._asked(prompt.conversation[-1][1], reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        answers = _answers(self._model, self._tokenizer, texts, self._batch_tokens)
+        said = [one_of(answer.strip().partition("\n")[0], list(self._meaning)) for answer in answers]
+        return [None if one is None else self._meaning[one] for one in said]
+
+    def _asked(self, prompt: str, reply: str) -> str:
+        # Not str.format, and in one pass: braces in a prompt or a reply are no places.
+        texts = {"{prompt}": prompt, "{reply}": reply}
+        return re.sub(r"\{prompt\}|\{reply\}", lambda found: texts[found.group()], self._template)
+
+
+def _answers(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_tokens: int) -> list[str]:
+    """The first few greedy tokens after each text."""
+    if tokenizer.padding_side != "left":
+        raise ValueError("generation needs padding_side='left' of the tokenizer")
+    ids: list[list[int]] = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = [""] * len(texts)
+    with torch.no_grad(), tqdm(total=len(texts), desc="judging", unit="reply", disable=None) as progress:
+        for batch in batches_by_length([len(row) for row in ids], batch_tokens):
+            inputs: Any = tokenizer.pad({"input_ids": [ids[index] for index in batch]}, return_tensors="pt")
+            output = model.generate(**inputs.to(model.device), do_sample=False, max_new_tokens=8)
+            new = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            for index, answer in zip(batch, new, strict=True):
+                found[index] = answer
+            progress.update(len(batch))
+    return found

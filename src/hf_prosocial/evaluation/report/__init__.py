@@ -1,0 +1,7 @@
+"""An evaluation as a page and pictures for people, and as results for model cards."""
+
+from .page import write_page
+from .pictures import draw_all
+from .results import eval_results
+
+__all__ = ["draw_all", "eval_results", "write_page"]

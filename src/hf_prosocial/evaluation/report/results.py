@@ -1,0 +1,45 @@
+"""An evaluation's figures as the Hub's evaluation results, for a model card."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult
+
+
+def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
+    """A variant's main figures.
+
+    Args:
+        metrics: as in metrics.json.
+        variant: its name there.
+
+    Raises:
+        ValueError: no such variant.
+    """
+    if variant not in metrics["variants"]:
+        raise ValueError(f"no variant {variant!r} was evaluated; there are {list(metrics['variants'])}")
+    found: list[tuple[str, str, str, float]] = []
+    figures = metrics["figures"]
+    for name, one in figures.get("harm", {}).items():
+        kind, said = ("asr", "attack success rate") if "asr" in one[variant] else ("non_refusal", "share not refused")
+        found.append((name, kind, said, one[variant][kind]["mean"]))
+    for name, one in figures.get("over_refusal", {}).items():
+        refused = sum(one[variant]["safe"][kind]["mean"] for kind in ("full_refusal", "partial_refusal"))
+        found.append((name, "refusal_rate", "safe prompts refused in full or in part", refused))
+    for name, one in figures.get("rewards", {}).items():
+        found.append((name, "mip", "mean inner product of preference and rewards", one[variant]["mip"]["mean"]))
+        found.append((name, "hypervolume", "hypervolume over the preferences", one[variant]["hypervolume"]["mean"]))
+    for kind, value in metrics.get("capability", {}).get(variant, {}).items():
+        found.append(("capability", kind, kind.replace("_", " "), value["mean"]))
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_config=f"{dataset}, {kind}",  # Results of one configuration would be taken for one result.
+            metric_type=kind,
+            metric_name=said,
+            metric_value=round(value, 4),
+        )
+        for dataset, kind, said, value in found
+    ]

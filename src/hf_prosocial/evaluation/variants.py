@@ -1,0 +1,169 @@
+"""The models behind an evaluation's variants: loaded once, edited and guided as each variant says."""
+
+import copy
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from torch import nn
+
+from hf_prosocial.arm import load_arm
+from hf_prosocial.assets import released_arm, released_vector
+from hf_prosocial.bases import find_base
+from hf_prosocial.decoding import GuidedModel
+from hf_prosocial.decoding.guided_pair import GuidedPair
+from hf_prosocial.direg import HarmVector
+from hf_prosocial.direg.choice import CHOICE, read_choice
+from hf_prosocial.genarm import GenArm, GuidedByGenArm
+from hf_prosocial.identity import base_parameters, tokenizer_hash, weight_hash
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.preference import Preference
+
+from .config import RELEASED, EvaluationConfig, VariantConfig
+from .repliers import ChatReplier, guided_by
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to answer, ready to.
+
+    Attributes:
+        replier: how it answers.
+        settings: what its replies follow from; hashes of all weights are among it.
+    """
+
+    replier: ChatReplier
+    settings: dict[str, Any]
+    model: Any
+    guide: PeftModel | GenArm | None
+    config: VariantConfig
+
+    def likelihoods(self, preference: Preference) -> nn.Module:
+        """The model whose logits are the variant's log-probabilities under a preference.
+
+        Raises:
+            ValueError: a variant that is told its preference in words: it has no likelihood of a bare text.
+        """
+        config, guide = self.config, self.guide
+        if config.in_words:
+            raise ValueError("a preference in words is part of a conversation; running text has no place for it")
+        if guide is None:
+            return self.model
+        if isinstance(guide, GenArm):
+            return GuidedByGenArm(self.model, guide, preference, config.beta, config.safe_set)
+        if config.vector is not None:
+            return GuidedPair(self.model, guide, preference, config.beta, config.safe_set)
+        return GuidedModel(self.model, guide, preference, config.beta, config.safe_set)
+
+
+class Variants:
+    """Opens an evaluation's variants, one base in memory, and an edited copy for each vector.
+
+    Args:
+        config: the evaluation.
+
+    Raises:
+        OSError: no such base.
+    """
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config = config
+        self.base, self.tokenizer = find_base(config.base).load(config.dtype)
+        self._edited: dict[tuple[str, float], Any] = {}
+        self._guides: dict[tuple[str, str, int], PeftModel | GenArm] = {}
+
+    def open(self, name: str) -> Variant:
+        """A variant; what it needs is loaded, and kept for the next.
+
+        Raises:
+            ValueError, OSError: a vector or guide that is not there or does not fit the base.
+        """
+        chosen = self.config.variants[name]
+        model, edit = self._model(chosen)
+        guide, found = self._guide(chosen, model)
+        options: dict[str, Any] = {"do_sample": False}
+        if self.config.temperature > 0:
+            options = {"do_sample": True, "temperature": self.config.temperature}
+        replier = ChatReplier(
+            model,
+            self.tokenizer,
+            self.config.max_new_tokens,
+            options,
+            None if guide is None else guided_by(guide, self.tokenizer, chosen.beta, chosen.safe_set),
+            chosen.in_words,
+            self.config.seed,
+        )
+        settings = {
+            "variant": asdict(chosen) | edit,
+            "weights": self._hash(model),
+            "guide": found,
+            "tokenizer": tokenizer_hash(self.tokenizer),
+            "chat_template": _text_hash(str(self.tokenizer.chat_template)),
+            "generation": options | {"seed": self.config.seed if self.config.temperature > 0 else None},
+        }
+        return Variant(replier, settings, model, guide, chosen)
+
+    def objectives(self) -> tuple[str, ...]:
+        """What the guides weigh.
+
+        Raises:
+            ValueError: guides of different objectives, or no guide.
+        """
+        found = {name: self.open(name).guide for name, one in self.config.variants.items() if one.arm or one.genarm}
+        names = {name: guide_objectives(guide) for name, guide in found.items() if guide is not None}
+        if len(set(names.values())) != 1:
+            raise ValueError(f"the variants' guides must weigh the same objectives, found {names}")
+        return next(iter(names.values()))
+
+    def _model(self, chosen: VariantConfig) -> tuple[Any, dict[str, Any]]:
+        if chosen.vector is None:
+            return self.base, {}
+        source = str(released_vector()) if chosen.vector == RELEASED else chosen.vector
+        scale = chosen.scale
+        if scale is None:
+            if not (Path(source) / CHOICE).is_file():
+                raise ValueError(f"nothing beside {source} says which λ to take; give a scale")
+            scale = read_choice(source).scale
+        if (source, scale) not in self._edited:
+            edited = copy.deepcopy(self.base)
+            HarmVector.from_pretrained(source).subtract_from(edited, scale)
+            self._edited[source, scale] = edited
+        return self._edited[source, scale], {"scale": scale}
+
+    def _guide(self, chosen: VariantConfig, model: Any) -> tuple[PeftModel | GenArm | None, str | None]:
+        if chosen.arm is None and chosen.genarm is None:
+            return None, None
+        # What the guide's own base is: PARM and this package's ARMs score relative to it.
+        own = model if chosen.arm_on == "edited" else self.base
+        source = str(released_arm()) if chosen.arm == RELEASED else str(chosen.arm or chosen.genarm)
+        key = ("genarm" if chosen.genarm else "arm", source, id(own))
+        if key not in self._guides:
+            load = GenArm.from_pretrained if chosen.genarm else load_arm
+            self._guides[key] = load(source, own, tokenizer=self.tokenizer)
+        guide = self._guides[key]
+        return guide, _adapter_hash(guide.model if isinstance(guide, GenArm) else guide)
+
+    def _hash(self, model: Any) -> str:
+        return weight_hash(model, model.dtype)
+
+
+def guide_objectives(guide: PeftModel | GenArm) -> tuple[str, ...]:
+    """The names of what a guide weighs, in order."""
+    return guide.objectives if isinstance(guide, GenArm) else tuner_of(guide).adapter_config().names
+
+
+def _adapter_hash(model: PeftModel) -> str:
+    """SHA-256 over the adapters' own parameters, names and values."""
+    own = {id(weight) for weight in base_parameters(model).values()}
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        if id(weight) not in own:
+            digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+            digest.update(weight.detach().float().contiguous().cpu().numpy())
+    return digest.hexdigest()
+
+
+def _text_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""How often a variant's reply is judged better than the reference's, in both orders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from hf_prosocial.preference import Preference
+
+from .answers import Answers
+from .bootstrap import bootstrap
+from .judges.asked import PairwiseJudge
+from .measures.labels import share
+
+
+def win_rates(
+    judge: PairwiseJudge, answers: Mapping[str, Sequence[Answers]], preference: Preference
+) -> list[dict[str, Any]]:
+    """Of each benchmark's replies under one preference: every variant against the first, which is the reference.
+
+    Ties count half; prompts whose answers were none of "A", "B" and "tie" are left out and counted.
+
+    Raises:
+        ValueError: fewer than two prompts with an answer.
+    """
+    found = []
+    for name, (reference, *others) in answers.items():
+        before = _under(reference, preference)
+        for one in others:
+            wins, agreed = judge(one.prompts, _under(one, preference), before)
+            judged = [row for row, win in enumerate(wins) if win is not None]
+            if len(judged) < 2:
+                raise ValueError(
+                    f"the judge said which is better in {len(judged)} of {len(wins)} replies of {one.variant} to "
+                    f'{name}; its answers must be "A", "B" or "tie", and nothing else'
+                )
+            rate = bootstrap(np.array([wins[row] for row in judged], dtype=np.float64), lambda some: float(some.mean()))
+            agreement = share(np.array([agreed[row] for row in judged], dtype=np.float64))
+            found.append(
+                {
+                    "benchmark": name,
+                    "variant": one.variant,
+                    "rate": asdict(rate),
+                    "agreement": asdict(agreement),
+                    "unjudged": len(wins) - len(judged),
+                }
+            )
+    return found
+
+
+def _under(answers: Answers, preference: Preference) -> list[str]:
+    """Each prompt's reply under a preference, or the only one."""
+    count = len(answers.preferences)
+    column = list(answers.preferences).index(preference) if preference in answers.preferences else 0
+    return [answers.replies[row * count + column] for row in range(len(answers.prompts))]

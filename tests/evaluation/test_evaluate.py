@@ -1,0 +1,167 @@
+"""An evaluation from a configuration to its report, on tiny models."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from reports import MILD, write_config, write_lines
+
+from hf_prosocial import OBJECTIVES
+from hf_prosocial.evaluation.config import read_config
+from hf_prosocial.evaluation.evaluate import evaluate
+from hf_prosocial.evaluation.judges.embedded import Heads
+from hf_prosocial.evaluation.multi_objective import edges
+from hf_prosocial.evaluation.prompts import Prompt
+from hf_prosocial.evaluation.text_statistics import is_degenerate
+
+
+def run(path, out):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Random models fail in every way that there is a signature for.
+        return evaluate(read_config(path), out)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, saved_arm):
+    tmp_path = tmp_path_factory.mktemp("evaluation")
+    text = " ".join(MILD * 20)
+    (tmp_path / "text.txt").write_text(text)
+    questions = [{"question": "what is it", "options": "A. a cat\nB. help", "answer": "B. help"}] * 3
+    capability = {"text": str(tmp_path / "text.txt"), "questions": write_lines(tmp_path / "q.jsonl", questions)}
+    path = write_config(tmp_path, saved_arm, capability=capability)
+    return path, tmp_path / "out", run(path, tmp_path / "out")
+
+
+def test_a_report_from_kept_replies_is_the_same_to_the_bit(finished):
+    path, out, metrics = finished
+    before = (out / "metrics.json").read_bytes()
+    replies = {file: file.stat().st_mtime_ns for file in out.glob("replies/*/*.jsonl")}
+    assert run(path, out) == metrics
+    for file in out.glob("scores/*/*/*.json"):
+        file.unlink()
+    for name in ("metrics.json", "report.html"):
+        (out / name).unlink()
+    run(path, out)
+    assert (out / "metrics.json").read_bytes() == before
+    assert {file: file.stat().st_mtime_ns for file in out.glob("replies/*/*.jsonl")} == replies
+
+
+def test_figures_are_those_of_the_kept_replies(finished):
+    path, out, metrics = finished
+    config = read_config(path)
+    heads = Heads.load(config.rewards.heads)
+    features = heads.features()
+
+    def kept(variant, benchmark):
+        lines = (out / "replies" / variant / f"{benchmark}.jsonl").read_text().splitlines()[1:]
+        return [json.loads(line) for line in lines]
+
+    def conversation(row):
+        return Prompt("x", "1", (("user", MILD[int(row["prompt"]) - 1]),))
+
+    rows = kept("guided", "mild harm")
+    assert len(rows) == 6
+    chosen = heads.heads["harm"](features([conversation(row) for row in rows], [row["reply"] for row in rows])).argmax(
+        1
+    )
+    harmful = [index == 0 and not is_degenerate(row["reply"]) for index, row in zip(chosen, rows, strict=True)]
+    found = metrics["figures"]["harm"]["mild harm"]["guided"]
+    assert found["asr"]["mean"] == pytest.approx(np.mean(harmful))
+    assert found["asr"]["count"] == 6
+    of_a = [one for one, row in zip(harmful, rows, strict=True) if int(row["prompt"]) % 2 == 1]
+    assert found["categories"]["a"]["mean"] == pytest.approx(np.mean(of_a))
+
+    rewards = heads.heads["rewards"]
+    base = {row["prompt"]: rewards(features([conversation(row)], [row["reply"]]))[0] for row in kept("base", "support")}
+    mean, deviation = np.mean(list(base.values()), axis=0), np.std(list(base.values()), axis=0, ddof=1)
+    products = []
+    for row in kept("guided", "support"):
+        weights = dict(part.split("=") for part in row["preference"].split(","))
+        p = np.array([float(weights.get(name, 0)) for name in OBJECTIVES])
+        products.append(p @ ((rewards(features([conversation(row)], [row["reply"]]))[0] - mean) / deviation))
+    assert len(products) == 6 * (len(edges(OBJECTIVES)) + 1)
+    assert metrics["figures"]["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(np.mean(products), abs=1e-5)
+    matrix = np.array(metrics["figures"]["rewards"]["support"]["guided"]["control_matrix"])
+    own = metrics["figures"]["rewards"]["support"]["guided"]["control"]["truthfulness"]["mean"]
+    assert own == pytest.approx(matrix[3, 3] - np.delete(matrix[:, 3], 3).mean())
+    assert metrics["figures"]["rewards"]["support"]["base"]["mip"]["mean"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_folder_holds_what_a_reader_needs(finished):
+    _, out, metrics = finished
+    page = (out / "report.html").read_text()
+    assert "http" not in page  # It opens offline.
+    for said in ("mild harm", "guided", "in words", "non judgmental", "data:image/png;base64,"):
+        assert said in page
+    pictures = {file.name for file in (out / "pictures").iterdir()}
+    assert pictures == {"harm.png", "refusals-labelled.png", "control-support.png", "fronts-support.png"}
+    assert (out / "replies" / ".gitignore").read_text() == "*\n"
+    results = json.loads((out / "eval_results" / "guided.json").read_text())["model-index"][0]["results"]
+    by_metric = {one["metrics"][0]["type"]: one["metrics"][0]["value"] for one in results}
+    assert by_metric["asr"] == round(metrics["figures"]["harm"]["mild harm"]["guided"]["asr"]["mean"], 4)
+    assert {"refusal_rate", "mip", "hypervolume", "perplexity", "multiple_choice", "divergence"} <= set(by_metric)
+    assert "divergence" not in metrics["capability"]["base"]
+    assert metrics["capability"]["guided"]["divergence"]["mean"] > 0
+    assert "in words" not in metrics["capability"]
+    replies = [file.read_text() for file in out.glob("replies/*/*.jsonl")]
+    said = [json.loads(line)["reply"] for text in replies for line in text.splitlines()[1:]]
+    assert not any(reply in page for reply in said if len(reply) > 12)
+
+
+def test_a_killed_run_goes_on(tmp_path, saved_arm, monkeypatch):
+    path = write_config(tmp_path, saved_arm)
+    whole = run(path, tmp_path / "whole")
+    asked = []
+    from hf_prosocial.evaluation.reply_store import ReplyStore
+
+    append = ReplyStore.append
+
+    def killed(store, replies):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(store.path)
+        append(store, replies)
+
+    monkeypatch.setattr(ReplyStore, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(path, tmp_path / "killed")
+    monkeypatch.setattr(ReplyStore, "append", append)
+    again = run(path, tmp_path / "killed")
+    assert json.dumps(again["figures"]) == json.dumps(whole["figures"])
+    assert again["differences"] == whole["differences"]
+
+
+def test_replies_to_other_prompts_are_refused(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    run(path, tmp_path / "out")
+    write_lines(tmp_path / "harm.jsonl", [{"prompt": text, "category": "a"} for text in MILD[:4]])
+    with pytest.raises(ValueError, match=r"mild harm.jsonl was begun with other settings \(\{'prompts'"):
+        run(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference": "guided"}, "must heed no preference"),
+        ({"reference": "none"}, "'none' is none of the variants"),
+        ({"benchmark": {}}, "benchmark: Unexpected keyword"),
+        ({"variants": {"base": {}, "a/b": {}}}, "cannot name a folder"),
+        ({"variants": {"base": {"beta": "much"}}}, "variants.base.beta"),
+        ({"variants": {"base": {}, "x": {"arm": "a", "genarm": "b"}}}, "by an arm or by a genarm"),
+        ({"variants": {"base": {}, "x": {"scale": 2}}}, "but no vector"),
+        ({"rewards": {"kind": "endpoint", "model": "m", "input_price": 1}}, "give a price_cap"),
+        ({"temperature": -1}, "temperature"),
+    ],
+)
+def test_bad_configurations_are_told(tmp_path, saved_arm, changes, message):
+    path = write_config(tmp_path, saved_arm, **changes)
+    with pytest.raises(ValueError, match=message):
+        read_config(path)
+
+
+def test_an_empty_benchmark_is_refused(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    (tmp_path / "harm.jsonl").write_text("")
+    with pytest.raises(ValueError, match="holds no prompt"):
+        run(path, tmp_path / "out")
