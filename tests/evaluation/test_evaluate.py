@@ -81,7 +81,9 @@ def test_figures_are_those_of_the_kept_replies(finished):
         p = np.array([float(weights.get(name, 0)) for name in OBJECTIVES])
         products.append(p @ ((rewards(features([conversation(row)], [row["reply"]]))[0] - mean) / deviation))
     assert len(products) == 6 * (len(edges(OBJECTIVES)) + 1)
-    assert metrics["figures"]["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(np.mean(products), abs=1e-5)
+    assert metrics["figures"]["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(
+        np.mean(products), abs=1e-5
+    )
     matrix = np.array(metrics["figures"]["rewards"]["support"]["guided"]["control_matrix"])
     own = metrics["figures"]["rewards"]["support"]["guided"]["control"]["truthfulness"]["mean"]
     assert own == pytest.approx(matrix[3, 3] - np.delete(matrix[:, 3], 3).mean())

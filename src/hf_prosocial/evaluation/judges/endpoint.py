@@ -164,5 +164,6 @@ class Endpoint:
         found = {}
         for line in lines:
             row = json.loads(line)
-            found[row.pop("question")] = Answer(**row)
+            name = row.pop("question")
+            found[name] = Answer(**row)
         return found
