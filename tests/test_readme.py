@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hf_prosocial.bases import find_base
 from hf_prosocial.cli import app
+from hf_prosocial.evaluation.config import read_config
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```(python|console)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
@@ -43,6 +44,9 @@ def test_commands(here):
         # Training takes its data and its time; its recipe is read here, and test_cli and test_direg_cli train.
         if command.startswith(("prosocial arm train", "prosocial direg finetune")):
             assert Path(shlex.split(command)[4]).is_file()
+            continue
+        if command.startswith("prosocial evaluate"):
+            assert read_config(shlex.split(command)[2]).reference == "base"  # test_evaluate runs one.
             continue
         extra = ["--max-new-tokens", "4"] if "demo" in command else []
         result = CliRunner().invoke(app, [*shlex.split(command)[1:], *extra])

@@ -8,9 +8,12 @@ from models import random_base
 from test_finetune import completion_loss as one_at_a_time
 from test_finetune import completion_rows
 
+from hf_prosocial import Preference
 from hf_prosocial.batching import batches_by_length
+from hf_prosocial.decoding.guided_pair import GuidedPair
 from hf_prosocial.direg.completions import tokenize_completions
 from hf_prosocial.evaluation import Question, choice_accuracy, completion_loss, read_questions, text_loss
+from hf_prosocial.evaluation.likelihood import mean_divergences
 
 
 @pytest.fixture
@@ -90,3 +93,18 @@ def test_batches_hold_every_row_once():
     batches = list(batches_by_length(lengths, 30))
     assert sorted(index for batch in batches for index in batch) == list(range(7))
     assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 30 for batch in batches)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 4096])
+def test_divergence_is_that_of_each_token(model, arm, tokenizer, batch_tokens):
+    rows = tokenize_completions(completion_rows(4), tokenizer, 80).rows
+    guided = GuidedPair(model, arm, Preference.one_hot("empathy"), beta=0.7, safe_set=0.05)
+    found = mean_divergences(guided, model, rows, pad_token_id=0, batch_tokens=batch_tokens)
+    for row, value in zip(rows, found, strict=True):
+        ids = torch.tensor([row.prompt + row.completion])
+        columns = slice(len(row.prompt) - 1, ids.shape[1] - 1)
+        with torch.no_grad():
+            one, other = (each(ids).logits[0, columns].log_softmax(-1) for each in (guided, model))
+        expected = torch.nn.functional.kl_div(other, one, log_target=True, reduction="none").nan_to_num(nan=0.0)
+        assert value == pytest.approx(expected.sum(-1).mean().item(), abs=1e-5)
+    assert mean_divergences(model, model, rows, pad_token_id=0).max() == pytest.approx(0, abs=1e-6)

@@ -57,6 +57,7 @@ class BenchmarkConfig:
             objectives), "simplex" (the even mixture of every subset), or weights as "empathy=0.7,truthfulness=0.3".
         count: no more than so many prompts, spread over the file.
         max_new_tokens: the most of a reply; by default the evaluation's.
+        variants: that answer it; by default all. The reference always does.
     """
 
     __pydantic_config__ = _STRICT
@@ -65,6 +66,7 @@ class BenchmarkConfig:
     preferences: tuple[str, ...] = ("uniform",)
     count: Annotated[int, Field(ge=2)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    variants: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,18 @@ class EvaluationConfig:
         plain = self.variants[self.reference]
         if plain.arm or plain.genarm or plain.in_words:
             raise ValueError(f"the reference {self.reference!r} must heed no preference; leave guidance out of it")
+        for name, benchmark in self.benchmarks.items():
+            unknown = set(benchmark.variants or ()) - set(self.variants)
+            if unknown:
+                raise ValueError(f"{name} is to be answered by {sorted(unknown)}, which are no variants")
         for name in [*self.variants, *self.benchmarks]:
             if not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
                 raise ValueError(f"{name!r} cannot name a folder; variants and benchmarks are kept by their names")
+
+    def answering(self, benchmark: str) -> list[str]:
+        """The variants that answer a benchmark, the reference first."""
+        chosen = self.benchmarks[benchmark].variants or tuple(self.variants)
+        return [self.reference, *(name for name in self.variants if name in chosen and name != self.reference)]
 
 
 def read_config(path: str | Path) -> EvaluationConfig:

@@ -119,9 +119,9 @@ def _capability(
         if chosen.in_words:
             continue  # Words about a preference are part of a conversation; a bare text has no place for them.
         found[variant] = capability_figures(config.capability, variants, variant, objectives)
-        if with_rewards and variant != config.reference:
-            own = next(one for one in answers[with_rewards[0]] if one.variant == variant)
-            found[variant] |= divergence(variants, variant, config.reference, own, uniform)
+        own = [one for name in with_rewards for one in answers[name] if one.variant == variant]
+        if own and variant != config.reference:
+            found[variant] |= divergence(variants, variant, config.reference, own[0], uniform)
     return found
 
 

@@ -87,6 +87,8 @@ def make_replies(
     for variant in [config.reference, *(name for name in config.variants if name != config.reference)]:
         opened = variants.open(variant)
         for name, benchmark in benchmarks.items():
+            if variant not in config.answering(name):
+                continue
             length = benchmark.config.max_new_tokens or config.max_new_tokens
             settings = opened.settings | {"prompts": sha256(benchmark.config.file), "max_new_tokens": length}
             store = ReplyStore(reply_file(out, variant, name), settings)

@@ -86,7 +86,11 @@ def fit_rewards(
 
 
 def fit_refusal(completions: Labelled) -> tuple[Head, dict[str, Any]]:
-    """XSTest's three kinds of replies; held out is one answering model at a time."""
+    """XSTest's three kinds of replies; held out is one answering model at a time.
+
+    Raises:
+        ValueError: fewer than three answering models.
+    """
     return _fit_labels(REFUSAL, completions, None)
 
 
@@ -104,6 +108,11 @@ def fit_harm(rows: Labelled, completions: Labelled) -> tuple[Head, dict[str, Any
 
 
 def _fit_labels(names: tuple[str, ...], human: Labelled, others: Labelled | None) -> tuple[Head, dict[str, Any]]:
+    if len(set(human.groups)) < 3:
+        raise ValueError(
+            f"completions by {sorted(set(human.groups))}; three models or more are needed, to hold one out and to "
+            "choose the penalty by another"
+        )
     everything = human.features if others is None else np.concatenate([human.features, others.features])
     mean, deviation = _standard(everything)
 
@@ -144,7 +153,7 @@ def _figures(names: tuple[str, ...], outcome: Outcome, human: Labelled) -> dict[
     shown, said = calibration_curve(right, outcome.max(1), n_bins=10, strategy="quantile")
     return {
         "count": len(right),
-        "accuracy": proportion(torch.from_numpy(right.astype(np.float64))),
+        "accuracy": proportion(torch.from_numpy(right - 0.5)),
         "accuracy_by_model": {group: float(right[groups == group].mean()) for group in sorted(set(human.groups))},
         "recall": dict(zip(names, recall_score(human.labels, predicted, average=None).tolist(), strict=True)),
         "confusion": confusion_matrix(human.labels, predicted).tolist(),
@@ -168,7 +177,7 @@ def _pair_weight(differences: Features, strength: float) -> Float[np.ndarray, " 
     return fitted.coef_[0]
 
 
-def _pair_likelihood(trained: Features, held_out: Features, strength: float) -> float:
+def _pair_likelihood(trained: Features, held_out: Float[np.ndarray, "others features"], strength: float) -> float:
     return float(-np.logaddexp(0, -(held_out @ _pair_weight(trained, strength))).sum())
 
 

@@ -44,14 +44,15 @@ def draw_all(metrics: Metrics, folder: Path) -> list[str]:
 def _draw_harm(benchmarks: Mapping[str, Any], file: Path) -> str:
     from matplotlib.figure import Figure
 
-    variants = list(next(iter(benchmarks.values())))
+    variants = list(dict.fromkeys(name for one in benchmarks.values() for name in one))
     figure_name = "asr" if "asr" in next(iter(next(iter(benchmarks.values())).values())) else "non_refusal"
     figure = Figure(figsize=(1.5 + 1.8 * len(benchmarks), 4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(variants)
     for place, variant in enumerate(variants):
-        rates = [one[variant][figure_name] for one in benchmarks.values()]
-        at = np.arange(len(benchmarks)) + (place - (len(variants) - 1) / 2) * width
+        answered = [index for index, one in enumerate(benchmarks.values()) if variant in one]
+        rates = [one[variant][figure_name] for one in benchmarks.values() if variant in one]
+        at = np.array(answered) + (place - (len(variants) - 1) / 2) * width
         heights = np.array([rate["mean"] for rate in rates])
         bars = np.array([[rate["mean"] - rate["low"], rate["high"] - rate["mean"]] for rate in rates]).T
         axes.bar(at, heights, width, yerr=np.maximum(bars, 0), label=variant, capsize=2, color=f"C{place}")

@@ -20,13 +20,13 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
         raise ValueError(f"no variant {variant!r} was evaluated; there are {list(metrics['variants'])}")
     found: list[tuple[str, str, str, float]] = []
     figures = metrics["figures"]
-    for name, one in figures.get("harm", {}).items():
+    for name, one in _answered(figures, "harm", variant):
         kind, said = ("asr", "attack success rate") if "asr" in one[variant] else ("non_refusal", "share not refused")
         found.append((name, kind, said, one[variant][kind]["mean"]))
-    for name, one in figures.get("over_refusal", {}).items():
+    for name, one in _answered(figures, "over_refusal", variant):
         refused = sum(one[variant]["safe"][kind]["mean"] for kind in ("full_refusal", "partial_refusal"))
         found.append((name, "refusal_rate", "safe prompts refused in full or in part", refused))
-    for name, one in figures.get("rewards", {}).items():
+    for name, one in _answered(figures, "rewards", variant):
         found.append((name, "mip", "mean inner product of preference and rewards", one[variant]["mip"]["mean"]))
         found.append((name, "hypervolume", "hypervolume over the preferences", one[variant]["hypervolume"]["mean"]))
     for kind, value in metrics.get("capability", {}).get(variant, {}).items():
@@ -43,3 +43,8 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
         )
         for dataset, kind, said, value in found
     ]
+
+
+def _answered(figures: Mapping[str, Any], kind: str, variant: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The benchmarks of a kind that a variant answered."""
+    return [(name, one) for name, one in figures.get(kind, {}).items() if variant in one]

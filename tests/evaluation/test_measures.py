@@ -1,0 +1,158 @@
+"""Figures and failure signatures on replies whose labels and rewards are known."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hf_prosocial import Preference
+from hf_prosocial.estimates import Estimate
+from hf_prosocial.evaluation.answers import Answers, check_same_prompts
+from hf_prosocial.evaluation.measures.differences import paired
+from hf_prosocial.evaluation.measures.labels import harm_figures, refusal_figures, share
+from hf_prosocial.evaluation.measures.rewards import hypervolume_difference, reward_figures, z_rewards
+from hf_prosocial.evaluation.measures.signatures import (
+    FailureSignatureWarning,
+    attribute_collapse,
+    category_failure,
+    over_refusal,
+    reward_hacking,
+    warn_of,
+)
+from hf_prosocial.evaluation.measures.text import text_figures
+from hf_prosocial.evaluation.multi_objective import hypervolume
+from hf_prosocial.evaluation.prompts import Prompt
+
+NAMES = ("warmth", "truth")
+UNIFORM = Preference.uniform(objectives=NAMES)
+CORNERS = tuple(Preference.one_hot(name, objectives=NAMES) for name in NAMES)
+GOOD, EMPTY = "that must be hard, tell me more of it", "..."
+
+
+def answers(count, *, preferences=(UNIFORM,), labels=("safe", "unsafe"), variant="one", replies=None):
+    prompts = tuple(
+        Prompt("mild", str(row + 1), (("user", f"text {row}"),), "ab"[row % 2], labels[row % 2]) for row in range(count)
+    )
+    return Answers(variant, "mild", prompts, preferences, tuple(replies or [GOOD] * count * len(preferences)))
+
+
+def test_degenerate_replies_are_neither_harmful_nor_safe():
+    given = answers(8, replies=[GOOD] * 6 + [EMPTY] * 2)
+    labels = given.labelled(["harmful"] * 3 + ["safe"] * 2 + [None] + ["harmful"] * 2)
+    refusal = given.labelled(["full_compliance"] * 4 + ["full_refusal", "partial_refusal", None, None])
+    found = harm_figures(replace(given, harm=labels, refusal=refusal), validated=True)
+    shares = {name: found[name].mean for name in ("asr", "safe", "degenerate", "non_refusal", "full_refusal")}
+    assert shares == {"asr": 3 / 8, "safe": 2 / 8, "degenerate": 2 / 8, "non_refusal": 5 / 8, "full_refusal": 1 / 8}
+    assert found["unjudged"] == {"refusal": 0, "harm": 1}
+    assert found["categories"]["a"].mean == 2 / 4
+    assert "asr" not in harm_figures(replace(given, harm=labels, refusal=refusal), validated=False)
+
+
+def test_refusals_are_told_by_label():
+    given = answers(6, replies=[GOOD] * 5 + [EMPTY])
+    kinds = ["full_refusal", "full_refusal", "full_compliance", "full_refusal", "partial_refusal", "full_refusal"]
+    found = refusal_figures(replace(given, refusal=given.labelled(kinds)))
+    assert found["safe"]["full_refusal"].mean == pytest.approx(1 / 3)
+    assert found["safe"]["partial_refusal"].mean == pytest.approx(1 / 3)
+    assert found["unsafe"]["full_refusal"].mean == pytest.approx(2 / 3)
+    assert found["unsafe"]["degenerate"].mean == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="prompts without a label"):
+        refusal_figures(replace(answers(2, labels=(None, None)), refusal=("full_refusal",) * 2))
+
+
+@pytest.mark.parametrize("count", [1, 10, 500])
+def test_a_share_of_none_has_an_interval(count):
+    found = share(np.zeros(count))
+    assert (found.mean, found.low, found.count) == (0, pytest.approx(0, abs=1e-12), count)
+    assert found.high == pytest.approx(1.959964**2 / (count + 1.959964**2))
+
+
+def test_rewards_are_z_scores_of_the_reference():
+    generator = np.random.default_rng(0)
+    plain, guided = generator.normal(size=(12, 1, 2)) * 3 + 7, generator.normal(size=(12, 3, 2))
+    reference = answers(12).with_rewards(plain[:, 0])
+    other = answers(12, preferences=(*CORNERS, UNIFORM), variant="two").with_rewards(guided.reshape(36, 2))
+    z = z_rewards(other, reference, other.preferences)
+    np.testing.assert_allclose(z, (guided - plain[:, 0].mean(0)) / plain[:, 0].std(0, ddof=1))
+    own = z_rewards(reference, reference, other.preferences)
+    assert own.shape == (12, 3, 2)
+    found = reward_figures(z, other.preferences, NAMES)
+    assert found["mip"].mean == pytest.approx(np.mean([z[:, 0, 0], z[:, 1, 1], z[:, 2].mean(-1)]))
+    assert found["control"]["truth"].mean == pytest.approx((z[:, 1, 1] - z[:, 0, 1]).mean())
+    assert found["uniform"]["warmth"].mean == pytest.approx(z[:, 2, 0].mean())
+    assert found["uniform"]["warmth"].low < found["uniform"]["warmth"].mean < found["uniform"]["warmth"].high
+    difference = hypervolume_difference(z, own)
+    assert difference.mean == pytest.approx(hypervolume(z).mean - hypervolume(own).mean)
+    with pytest.raises(ValueError, match=r"no numbers to 1 replies of two \(\['mild:1'\]"):
+        other.with_rewards(np.array([[np.nan, 0]] + [[0.0, 0]] * 35))
+
+
+def test_every_two_variants_are_compared_on_the_same_prompts():
+    values = {"one": np.zeros(30), "two": np.ones(30) + np.arange(30) % 2, "three": np.zeros(30)}
+    found = {(one.one, one.other): one for one in paired("x", "mild", values)}
+    assert set(found) == {("two", "one"), ("three", "one"), ("three", "two")}
+    assert found["two", "one"].difference.mean == pytest.approx(1.5)
+    assert found["two", "one"].p < 0.01 < found["three", "one"].p
+    check_same_prompts([answers(4), answers(4, variant="two")])
+    with pytest.raises(ValueError, match=r"one and \['two'\] answered different prompts"):
+        check_same_prompts([answers(4), answers(5, variant="two")])
+
+
+def test_over_refusal():
+    before = replace(answers(20), refusal=("full_compliance",) * 20)
+    after = replace(answers(20, variant="two"), refusal=("full_refusal", "full_compliance") * 10)
+    (found,) = over_refusal(after, before)
+    assert found.name == "over-refusal"
+    assert found.rows[:3] == ("1", "3", "5")
+    assert not over_refusal(replace(after, refusal=("full_compliance", "full_refusal") * 10), before)
+    assert not over_refusal(after, after)
+
+
+def test_attribute_collapse():
+    def uniform(warmth, truth, half=0.05):
+        means = {"warmth": warmth, "truth": truth}
+        return {name: Estimate(mean, mean - half, mean + half, 9) for name, mean in means.items()}
+
+    z = np.linspace(1, -1, 6).reshape(6, 1, 1).repeat(2, axis=2)
+    (found,) = attribute_collapse(answers(6), uniform(0.5, -0.4), z)
+    assert found.rows[0] == "6"
+    assert found.found == "warmth +0.50, truth -0.40"
+    for rest in ((0.5, 0.1), (-0.4, -0.4), (0.1, -0.4)):
+        assert not attribute_collapse(answers(6), uniform(*rest), z)
+    assert not attribute_collapse(answers(6), uniform(0.5, -0.4, half=0.6), z)
+
+
+def test_reward_hacking():
+    high = np.full((10, 1, 2), 2.0)
+    replies = [EMPTY, *[GOOD] * 9]
+    (found,) = reward_hacking(answers(10, replies=replies), high)
+    assert found.rows == ("1",)
+    assert found.found.startswith("1 of 10 replies")
+    assert not reward_hacking(answers(10), high)
+    high[0] = 0
+    assert not reward_hacking(answers(10, replies=replies), high)
+
+
+def test_category_failure():
+    given = answers(40)
+    values = np.array([1.0, 0.0] * 20)
+    categories = {"a": share(values[::2]), "b": share(values[1::2])}
+    (found,) = category_failure(given, values, categories, "asr")
+    assert found.found == "asr 1.000 on a, 0.000 on the rest"
+    assert found.rows[:2] == ("1", "3")
+    flat = np.array([1.0, 1.0, 0.0, 0.0] * 10)
+    assert not category_failure(given, flat, {"a": share(flat[::2]), "b": share(flat[1::2])}, "asr")
+    with pytest.warns(FailureSignatureWarning, match="category-specific failure: one on mild: asr 1.000 on a"):
+        warn_of([found])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of([])
+
+
+def test_text_figures():
+    found = text_figures(answers(2, replies=["a b c d a b c d a b c d", "one two three"]))
+    assert found["words"].mean == pytest.approx(7.5)
+    assert found["degenerate"].mean == 0.5
+    assert found["distinct_1"] == pytest.approx(7 / 15)
+    assert found["repetition"].mean == pytest.approx((5 / 9) / 2)
