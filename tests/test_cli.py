@@ -188,6 +188,8 @@ def test_train_says_what_is_wrong_with_a_recipe(recipe, tmp_path):
     done = train("--config", tmp_path / "list.yaml")
     assert done.returncode == 1
     assert "must hold `option: value` lines, found list" in done.stderr
+    done = train("--config", recipe, "--reference_log_probs", tmp_path / "reference.safetensors")
+    assert "without relative_to_base nothing is compared" in done.stderr
     done = train("--config", recipe, "--train_data", tmp_path / "absent.jsonl")
     assert done.returncode == 1
     assert "absent.jsonl" in done.stderr
@@ -212,6 +214,18 @@ def test_train_resumes_from_the_last_whole_checkpoint(recipe):
     done = train("--config", recipe, "--output_dir", recipe.parent / "other", "--resume")
     assert done.returncode == 0, done.stderr
     assert "no whole checkpoint" in done.stderr
+
+
+def test_train_keeps_the_bases_log_probabilities(recipe, tmp_path):
+    kept = tmp_path / "reference.safetensors"
+    options = ("--relative_to_base", "true", "--reference_log_probs", kept, "--max_steps", 1)
+    done = train("--config", recipe, *options)
+    assert done.returncode == 0, done.stderr
+    written = kept.stat().st_mtime_ns
+    assert train("--config", recipe, *options, "--seed", 5).returncode == 0
+    assert kept.stat().st_mtime_ns == written
+    done = train("--config", recipe, *options, "--max_length", 30)
+    assert "of other pairs or of another base" in done.stderr
 
 
 def test_train_genarm_saves_an_adapter_for_each_objective_and_a_record(recipe):

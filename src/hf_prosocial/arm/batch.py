@@ -21,7 +21,7 @@ def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, Tensor]:
     Returns:
         input_ids, position_ids, segments, predictor (N, length) int64: segments are PADDING, PROMPT, CHOSEN or
         REJECTED, and predictor is the column whose logits predict a reply's token, -1 elsewhere; objective, line (N,)
-        int64.
+        int64; reference (N, 2) fp32, NaN where a pair has none.
     """
     length = max(pair.packed_length for pair in pairs)
     input_ids = torch.full((len(pairs), length), pad_token_id)
@@ -49,6 +49,7 @@ def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, Tensor]:
         "predictor": predictor,
         "objective": torch.tensor([pair.objective for pair in pairs]),
         "line": torch.tensor([pair.line for pair in pairs]),
+        "reference": torch.tensor([pair.reference or (torch.nan, torch.nan) for pair in pairs]),
     }
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from jaxtyping import Float, Int
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
@@ -105,7 +105,7 @@ Setting = Callable[[], AbstractContextManager]
 
 
 def score_pairs(
-    arm: PeftModel,
+    model: nn.Module,
     wrapped: PreTrainedModel,
     pairs: Pairs,
     settings: Sequence[Setting],
@@ -121,7 +121,7 @@ def score_pairs(
             batch = {name: values.to(wrapped.device) for name, values in batch.items()}
             for row, setting in enumerate(settings):
                 with setting():
-                    scores[row][:, indices] = pair_log_probs(arm, batch, wrapped.dtype).cpu()
+                    scores[row][:, indices] = pair_log_probs(model, batch, wrapped.dtype).cpu()
             progress.update(len(indices))
     return scores
 

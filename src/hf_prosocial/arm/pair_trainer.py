@@ -92,12 +92,18 @@ class PairTrainer(Trainer):
         """
         settings = self._pair_arguments
         if settings.relative_to_base:
-            with torch.no_grad(), self._peft_model.disable_adapter():
-                of_base = pair_log_probs(self._peft_model, inputs, self.wrapped.dtype)
-            log_probs = log_probs - of_base
+            log_probs = log_probs - self._of_base(inputs)
         if settings.length_free:
             return length_free_margins(log_probs, reply_tokens(inputs["segments"]))
         return summed_margins(log_probs)
+
+    def _of_base(self, inputs: dict[str, Tensor]) -> Float[Tensor, "2 rows"]:
+        """log π_0 of the replies: as the pairs bring it, else run."""
+        reference = inputs["reference"].T
+        if not bool(reference.isnan().any()):
+            return reference
+        with torch.no_grad(), self._peft_model.disable_adapter():
+            return pair_log_probs(self._peft_model, inputs, self.wrapped.dtype)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Objectives by `objective_exponent`; with `train_sampling_strategy="group_by_length"`, rows by length."""

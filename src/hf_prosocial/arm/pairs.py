@@ -21,6 +21,7 @@ class Pair:
         line: the row's line in its file, from 1.
         objective: index of the row's attribute among the model's objectives.
         prompt, chosen, rejected: token ids; the replies end with the end-of-turn token.
+        reference: log π_0 of the chosen and of the rejected reply, nats, where they were run before (`with_reference`).
     """
 
     line: int
@@ -28,6 +29,7 @@ class Pair:
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
+    reference: tuple[float, float] | None = None
 
     @property
     def length(self) -> int:

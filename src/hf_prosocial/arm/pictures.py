@@ -43,8 +43,8 @@ def _draw_curves(lines: Sequence[Mapping[str, Any]], steps: np.ndarray, objectiv
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
     for axes, kind, title in (
-        (panels[0], "accuracy", "pairs whose chosen reply is the likelier one, in training"),
-        (panels[1], "margin", "log π_r(chosen) − log π_r(rejected), nats, in training"),
+        (panels[0], "accuracy", "pairs that the loss's margin has in order, in training"),
+        (panels[1], "margin", "margin of the loss, nats, in training"),
     ):
         for index, name in enumerate(objectives):
             values = _values(lines, f"{kind}/{name}")

@@ -15,7 +15,7 @@ from hf_prosocial.pblora.row_dropout import seed_rows
 from .arguments import ArmTrainingArguments
 from .batch import pair_log_probs, reply_tokens
 from .conflict import conflict_weights
-from .losses import contrast_losses, length_free_margins, pair_losses, summed_margins
+from .losses import contrast_losses, length_free_margins, pair_losses
 from .pair_trainer import PairTrainer
 from .pairs import Pairs
 from .preference_sampling import PreferenceSampler, Sampling
@@ -104,13 +104,14 @@ class ArmTrainer(PairTrainer):
             self._seed_dropout(inputs, draws=len(drawn))
         log_probs = pair_log_probs(model, batch, self.tuner.wrapped.dtype)
         log_probs = log_probs.view(2, len(drawn), -1).transpose(0, 1)
-        losses = pair_losses(self.margins(log_probs[0], inputs), settings.beta_r)
+        margins = self.margins(log_probs[0], inputs)
+        losses = pair_losses(margins, settings.beta_r)
         if model.training:
-            self.figures.add_rows(objective, losses, summed_margins(log_probs[0]))
+            self.figures.add_rows(objective, losses, margins)
         if settings.preference_contrast > 0:
             own = torch.stack(drawn)[:, torch.arange(len(p)), objective.cpu()].to(losses.device)
-            margins = length_free_margins(log_probs, reply_tokens(inputs["segments"]))
-            contrast = contrast_losses(margins, own, settings.beta_r)
+            both = length_free_margins(log_probs, reply_tokens(inputs["segments"]))
+            contrast = contrast_losses(both, own, settings.beta_r)
             losses = losses + settings.preference_contrast * contrast
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = (weight.to(losses.device) * losses).sum() / count

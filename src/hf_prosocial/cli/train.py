@@ -16,7 +16,7 @@ from hf_prosocial.hub import arm_card
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 
 from .recipes import parse_recipe, resume_asked
-from .training import Material, PairRecipe, measure_on_dev, prepare_base, read_material, training_record
+from .training import Material, PairRecipe, measure_on_dev, prepare, read_material, training_record
 
 
 @dataclass
@@ -45,7 +45,7 @@ def run_train(arguments: list[str]) -> None:
         training.resume_from_checkpoint = None if last is None else str(last)
     material = read_material(recipe)
     torch.manual_seed(training.seed)
-    arm = _new_arm(material, recipe)
+    arm = _new_arm(material, recipe, training)
     trainer = ArmTrainer(arm, training, material.pairs, material.tokenizer)
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     trainer.save_model()
@@ -59,7 +59,7 @@ def run_train(arguments: list[str]) -> None:
     write_text(output / "README.md", arm_card(record, table, pictures=pictures))
 
 
-def _new_arm(material: Material, recipe: ArmRecipe) -> PeftModel:
+def _new_arm(material: Material, recipe: ArmRecipe, training: ArmTrainingArguments) -> PeftModel:
     config = PBLoraConfig(
         objectives=tuple(recipe.objectives),
         r1=recipe.r1,
@@ -70,7 +70,7 @@ def _new_arm(material: Material, recipe: ArmRecipe) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     record_base(config, material.base, material.tokenizer, recipe.base)
-    prepare_base(material.base, recipe)
+    prepare(material, recipe, training)
     arm = get_peft_model(material.base, config)
     config.base_model_name_or_path = recipe.base
     return arm

@@ -10,7 +10,7 @@ from hf_prosocial.arm import PairTrainingArguments
 from hf_prosocial.genarm import genarm_record, measure_genarm_margins, train_genarm
 
 from .recipes import parse_recipe, resume_asked
-from .training import PairRecipe, measure_on_dev, prepare_base, read_material, training_record
+from .training import PairRecipe, measure_on_dev, prepare, read_material, training_record
 
 
 @dataclass
@@ -33,7 +33,7 @@ def run_train_genarm(arguments: list[str]) -> None:
     recipe, training = parse_recipe(options, GenArmRecipe, PairTrainingArguments)
     material = read_material(recipe)
     identity = genarm_record(material.base, material.tokenizer, material.pairs, recipe.base)
-    prepare_base(material.base, recipe)
+    prepare(material, recipe, training)
     config = LoraConfig(
         r=recipe.r,
         lora_alpha=recipe.lora_alpha,

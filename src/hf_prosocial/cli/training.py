@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.arm import Margins, Pairs, PairTrainingArguments, read_pairs
+from hf_prosocial.arm.reference import with_reference
 from hf_prosocial.arm.report import margin_summary, margin_table
 from hf_prosocial.bases import SMOLLM2, find_base
 from hf_prosocial.files import sha256, write_json
@@ -35,6 +36,9 @@ class PairRecipe:
     objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES), metadata={"help": "names, in order"})
     target_modules: list[str] | None = field(default=None, metadata={"help": "modules to adapt; PEFT's by default"})
     lora_dropout: float = field(default=0.0, metadata={"help": "dropout on the adapter's input"})
+    reference_log_probs: str | None = field(
+        default=None, metadata={"help": "where relative_to_base keeps the base's log-probabilities, run once"}
+    )
     max_length: int = field(default=512, metadata={"help": "most tokens of prompt and reply; longer rows are left out"})
 
 
@@ -62,11 +66,24 @@ def read_material(recipe: PairRecipe) -> Material:
     return Material(source.description, base, tokenizer, pairs)
 
 
-def prepare_base(base: PreTrainedModel, recipe: PairRecipe) -> None:
-    """Give the base its dtype and its attention kernel; after its weights were hashed."""
+def prepare(material: Material, recipe: PairRecipe, training: PairTrainingArguments) -> None:
+    """Give the base its dtype and its attention kernel, after its weights were hashed; and the pairs their reference.
+
+    Raises:
+        ValueError: a file for the reference, but a loss that has none, or a file of something else.
+    """
+    base = material.base
     if recipe.base_dtype != "auto":
         base.to(getattr(torch, recipe.base_dtype))
     base.set_attn_implementation(recipe.attn_implementation)
+    file = recipe.reference_log_probs
+    if file is None:
+        return
+    if not training.relative_to_base:
+        raise ValueError(f"reference_log_probs is {file}, but without relative_to_base nothing is compared with them")
+    pad: int = material.tokenizer.eos_token_id
+    with training.main_process_first(desc="log-probabilities of the base"):
+        material.pairs = with_reference(material.pairs, base.to(training.device), file, pad_token_id=pad)
 
 
 def training_record(

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from hf_prosocial.arm.arguments import PairTrainingArguments
 from hf_prosocial.arm.base_record import record_base
 from hf_prosocial.arm.batch import pair_log_probs
-from hf_prosocial.arm.losses import pair_losses, summed_margins
+from hf_prosocial.arm.losses import pair_losses
 from hf_prosocial.arm.pair_trainer import PairTrainer
 from hf_prosocial.arm.pairs import Pairs
 from hf_prosocial.arm.resume import last_whole_checkpoint
@@ -55,9 +55,10 @@ class GenArmTrainer(PairTrainer):
     ) -> Any:
         """The micro-batch's part of (1/N) Σ ℓ."""
         log_probs = pair_log_probs(model, inputs, self.wrapped.dtype)
-        losses = pair_losses(self.margins(log_probs, inputs), self.beta_r)
+        margins = self.margins(log_probs, inputs)
+        losses = pair_losses(margins, self.beta_r)
         if model.training:
-            self.figures.add_rows(inputs["objective"], losses, summed_margins(log_probs))
+            self.figures.add_rows(inputs["objective"], losses, margins)
         loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
         return (loss, log_probs) if return_outputs else loss
 
