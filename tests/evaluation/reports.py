@@ -67,7 +67,7 @@ def write_config(folder, saved_arm, **changes):
             "support": {
                 "file": write_lines(folder / "support.jsonl", [{"prompt": text} for text in MILD]),
                 "measures": "rewards",
-                "preferences": ["one_hot", "uniform", "edges"],
+                "preferences": ["one_hot", "uniform", "empathy=0.5,truthfulness=0.5"],
                 "max_new_tokens": 4,
             },
         },

@@ -2,16 +2,18 @@
 
 import json
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from reports import MILD, write_config, write_lines
 
 from hf_prosocial import OBJECTIVES
 from hf_prosocial.evaluation.config import read_config
 from hf_prosocial.evaluation.evaluate import evaluate
 from hf_prosocial.evaluation.judges.embedded import Heads
-from hf_prosocial.evaluation.multi_objective import edges
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.text_statistics import is_degenerate
 
@@ -80,7 +82,7 @@ def test_figures_are_those_of_the_kept_replies(finished):
         weights = dict(part.split("=") for part in row["preference"].split(","))
         p = np.array([float(weights.get(name, 0)) for name in OBJECTIVES])
         products.append(p @ ((rewards(features([conversation(row)], [row["reply"]]))[0] - mean) / deviation))
-    assert len(products) == 6 * (len(edges(OBJECTIVES)) + 1)
+    assert len(products) == 6 * 7
     assert metrics["figures"]["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(
         np.mean(products), abs=1e-5
     )
@@ -160,6 +162,58 @@ def test_bad_configurations_are_told(tmp_path, saved_arm, changes, message):
     path = write_config(tmp_path, saved_arm, **changes)
     with pytest.raises(ValueError, match=message):
         read_config(path)
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml")), ids=lambda file: file.stem
+)
+def test_recipes_can_be_read(recipe):
+    if "variants:" not in recipe.read_text():
+        pytest.skip("no evaluation")
+    config = read_config(recipe)
+    assert set(config.variants) >= {config.reference, "base"}
+
+
+def test_overhead_is_measured_in_turn(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm, overhead={"prompts": 2, "new_tokens": 3, "repeats": 2})
+    metrics = run(path, tmp_path / "out")
+    assert metrics["overhead"]["base"] == {"ratio": 1, "least": 1, "most": 1}
+    guided = metrics["overhead"]["guided"]
+    assert 0 < guided["least"] <= guided["ratio"] <= guided["most"]
+    assert "Decoding overhead" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_benchmark_may_be_for_some_variants(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    config = yaml.safe_load(path.read_text())
+    config["benchmarks"]["mild harm"]["variants"] = ["guided"]
+    path.write_text(yaml.safe_dump(config))
+    metrics = run(path, tmp_path / "out")
+    assert list(metrics["figures"]["harm"]["mild harm"]) == ["base", "guided"]
+    assert list(metrics["figures"]["over_refusal"]["labelled"]) == ["base", "guided", "in words"]
+    config["benchmarks"]["mild harm"]["variants"] = ["odd"]
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"answered by \['odd'\], which are no variants"):
+        read_config(path)
+
+
+def test_a_reward_model_without_the_attribute_is_refused(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    heads = Heads.load(tmp_path / "heads")
+    rewards = heads.heads["rewards"]
+    other = replace(rewards, names=("warmth", *rewards.names[1:]))
+    Heads({**heads.heads, "rewards": other}, heads.record).save(tmp_path / "heads")
+    with pytest.raises(ValueError, match=r"none for \['empathy'\]"):
+        run(path, tmp_path / "out")
+
+
+def test_a_scorer_of_nan_is_refused(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    heads = Heads.load(tmp_path / "heads")
+    broken = replace(heads.heads["rewards"], bias=np.full(5, np.nan, dtype=np.float32))
+    Heads({**heads.heads, "rewards": broken}, heads.record).save(tmp_path / "heads")
+    with pytest.raises(ValueError, match=r"rewards that are no numbers to 6 replies of base \(\['support:1'"):
+        run(path, tmp_path / "out")
 
 
 def test_an_empty_benchmark_is_refused(tmp_path, saved_arm):

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 from checkpoints import save_copies, tensors_of
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index
 from stand_in import TOKEN, StandIn
 
 from hf_prosocial.direg import HarmVector
@@ -198,3 +199,25 @@ def test_what_must_not_be_published(safe, tmp_path):
     with pytest.raises(ValueError, match="give the base's id as base_model"):
         push(safe, "me/it", licence="mit", dry_run=tmp_path / "dry")
     assert not (tmp_path / "dry").exists()
+
+
+def test_an_evaluation_goes_into_the_card(safe, tmp_path):
+    results = [
+        EvalResult(
+            "text-generation", "mild", "mild", "asr", 0.25, metric_name="attack success rate", dataset_config="a"
+        ),
+        EvalResult("text-generation", "mild", "mild", "mip", 0.5, metric_name="mean inner product", dataset_config="b"),
+    ]
+    file = tmp_path / "safe.json"
+    file.write_text(json.dumps({"model-index": eval_results_to_model_index("safe", results)}))
+    options = {"base_model": "org/base", "licence": "mit", "dry_run": tmp_path / "dry", "evaluation": file}
+    push(safe, "me/it", **options)
+    card = ModelCard.load(tmp_path / "dry" / "README.md")
+    values = {one.metric_type: one.metric_value for one in card.data.eval_results}
+    assert values["asr"] == 0.25
+    assert values["mip"] == 0.5
+    assert "| mild | attack success rate | 0.25 |" in card.text
+    assert card.text.index("## Evaluation") < card.text.index("## Limits")
+    file.write_text("{}")
+    with pytest.raises(ValueError, match="holds no evaluation"):
+        push(safe, "me/it", **(options | {"dry_run": tmp_path / "again"}))

@@ -110,6 +110,9 @@ def push(
     licence: Annotated[str | None, typer.Option(help="The base's licence. Default: as in the base's card.")] = None,
     private: Annotated[bool | None, typer.Option(help="Whether a new repository is private.")] = None,
     dry_run: Annotated[str | None, typer.Option(help="Render card, record and pictures to this folder.")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="A file in eval_results of `prosocial evaluate`, for the card.")
+    ] = None,
 ) -> None:
     """Publish with a card, in one commit. Copies fine-tuned for a harm vector are refused."""
     with plain_errors():
@@ -117,7 +120,13 @@ def push(
 
         typer.echo(
             push_directory(
-                directory, repository, base_model=base_model, licence=licence, private=private, dry_run=dry_run
+                directory,
+                repository,
+                base_model=base_model,
+                licence=licence,
+                private=private,
+                dry_run=dry_run,
+                evaluation=evaluation,
             )
         )
 

@@ -175,6 +175,16 @@ class CapabilityConfig:
 
 
 @dataclass(frozen=True)
+class OverheadConfig:
+    """Decoding overhead: so many prompts in a batch, tokens of each reply, and rounds."""
+
+    __pydantic_config__ = _STRICT
+    prompts: Annotated[int, Field(ge=1)] = 4
+    new_tokens: Annotated[int, Field(ge=1)] = 32
+    repeats: Annotated[int, Field(ge=1)] = 5
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """An evaluation.
 
@@ -186,6 +196,7 @@ class EvaluationConfig:
         rewards, harm, refusal: who scores the replies; by default the heads that the package holds.
         win_rate: the judge that is shown two replies, in both orders; None leaves win rates out.
         capability: None leaves perplexity and multiple choice out.
+        overhead: None leaves decoding overhead out; with it two runs differ in these figures.
         dtype: of the base.
         max_new_tokens: the most of a reply.
         batch_tokens: the most tokens of a batch, padding and replies included.
@@ -203,6 +214,7 @@ class EvaluationConfig:
     refusal: JudgeConfig = field(default_factory=lambda: EmbeddedConfig("embedded"))
     win_rate: EndpointConfig | None = None
     capability: CapabilityConfig | None = None
+    overhead: OverheadConfig | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     batch_tokens: Annotated[int, Field(ge=1)] = 6144

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .judges.asked import PairwiseJudge
 from .judges.endpoint import Endpoint
 from .measures.signatures import warn_of
 from .measuring import measure, reply_hashes
+from .overhead import overheads
 from .report import draw_all, eval_results, write_page
 from .runner import REPLIES, Benchmark, make_replies, objectives_of, read_benchmarks, score_replies
 from .scoring import ANSWERS, Scoring
@@ -72,6 +73,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
             "signatures": measured.signatures,
             "win_rates": _win_rates(config, benchmarks, scored, out, objectives),
             "capability": _capability(config, variants, benchmarks, scored, objectives),
+            "overhead": _overhead(config, variants, benchmarks, objectives),
             "replies": reply_hashes(out / REPLIES),
             "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
@@ -123,6 +125,23 @@ def _capability(
         if own and variant != config.reference:
             found[variant] |= divergence(variants, variant, config.reference, own[0], uniform)
     return found
+
+
+def _overhead(
+    config: EvaluationConfig, variants: Variants, benchmarks: Mapping[str, Benchmark], objectives: tuple[str, ...]
+) -> dict[str, Any]:
+    if config.overhead is None:
+        return {}
+    length = config.overhead.new_tokens
+    prompts = list(next(iter(benchmarks.values())).prompts[: config.overhead.prompts])
+    repliers = {}
+    for name in config.variants:
+        opened = variants.open(name).replier
+        # No reply ends early, so that all variants do the same work.
+        options = {**opened.options, "min_new_tokens": length}
+        repliers[name] = replace(opened, max_new_tokens=length, options=options)
+    uniform = Preference.uniform(objectives=objectives)
+    return overheads(repliers, config.reference, prompts, uniform, config.overhead)
 
 
 def _plain(content: Any) -> Any:

@@ -1,11 +1,14 @@
 """Model cards, from MODEL_CARD_TEMPLATE.md."""
 
+import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_prosocial.direg import VectorRecord
 
@@ -157,6 +160,30 @@ def vector_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: 
         tags=["prosocial", "safety", "model-editing", "direg", "harm-vector"],
         results=_results(evidence),
     )
+
+
+def with_evaluation(card: str, file: str | Path) -> str:
+    """A card with the figures of an evaluation: in its data, for the Hub, and as a table.
+
+    Args:
+        card: of a model.
+        file: what `prosocial evaluate` wrote into `eval_results`.
+
+    Raises:
+        OSError: no such file.
+        ValueError: it holds no evaluation.
+    """
+    try:
+        index = json.loads(Path(file).read_text(encoding="utf-8"))["model-index"]
+        _, results = model_index_to_eval_results(index)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} holds no evaluation ({error}); give a file of eval_results") from error
+    found = ModelCard(card)
+    found.data.eval_results = [*(found.data.eval_results or []), *results]
+    lines = ["## Evaluation", "", "| benchmark | figure | value |", "|---|---|---|"]
+    lines += [f"| {one.dataset_name} | {one.metric_name} | {one.metric_value} |" for one in results]
+    found.text = found.text.replace("## Limits", "\n".join([*lines, "", "## Limits"]), 1)
+    return str(found)
 
 
 def _render(

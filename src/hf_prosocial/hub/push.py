@@ -14,7 +14,7 @@ from hf_prosocial.direg.describe import heat_map
 from hf_prosocial.direg.record import RECORD_NAME
 from hf_prosocial.files import sha256, write_json, write_text
 
-from .cards import arm_card, safe_card, vector_card
+from .cards import arm_card, safe_card, vector_card, with_evaluation
 from .publication import Publication, open_publication
 
 HEAT_MAP = "harm-vector.png"
@@ -32,6 +32,7 @@ def push(
     private: bool | None = None,
     token: str | None = None,
     dry_run: str | Path | None = None,
+    evaluation: str | Path | None = None,
 ) -> str:
     """Publish a safe checkpoint, an ARM adapter or a harm vector, with its card, in one commit.
 
@@ -46,12 +47,14 @@ def push(
         private: for a new repository.
         token: of the Hub; by default the one logged in with.
         dry_run: a folder that does not exist yet, to render the card, the record and the pictures to instead.
+        evaluation: a variant's file in `eval_results` of `prosocial evaluate`, whose figures go into the card.
 
     Returns:
         The commit's address, or the folder.
 
     Raises:
-        ValueError: what must not be published (see `open_publication`), or a base or licence that is not known.
+        ValueError: what must not be published (see `open_publication`), a base or licence that is not known, or a file
+            that holds no evaluation.
         FileExistsError: the folder of the dry run exists.
         HfHubHTTPError: the Hub refused.
         ConnectionError: the connection broke; the commit did not happen, or its answer was lost.
@@ -64,10 +67,10 @@ def push(
     if dry_run is not None:
         folder = Path(dry_run)
         folder.mkdir(parents=True, exist_ok=False)
-        _render(publication, folder, repo_id, base, licence)
+        _render(publication, folder, repo_id, base, licence, evaluation)
         return str(folder)
     with tempfile.TemporaryDirectory(prefix="prosocial-push-") as name:
-        _render(publication, Path(name), repo_id, base, licence)
+        _render(publication, Path(name), repo_id, base, licence, evaluation)
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         files = [*publication.files, *sorted(Path(name).iterdir())]
@@ -83,7 +86,9 @@ def push(
             ) from error
 
 
-def _render(publication: Publication, folder: Path, repo_id: str, base: str, licence: str) -> None:
+def _render(
+    publication: Publication, folder: Path, repo_id: str, base: str, licence: str, evaluation: str | Path | None
+) -> None:
     """Write the card, the record and the pictures."""
     drawn = [file.name for file in publication.files if file.suffix == ".png" and file.name != HEAT_MAP]
     pictures = [*drawn, HEAT_MAP]
@@ -106,7 +111,7 @@ def _render(publication: Publication, folder: Path, repo_id: str, base: str, lic
         machine = publication.record
         heat_map(VectorRecord.from_dict(machine["vector"]), folder / HEAT_MAP)
         card = safe_card(machine, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", card if evaluation is None else with_evaluation(card, evaluation))
     write_json(folder / RECORD_NAME, machine)
 
 
