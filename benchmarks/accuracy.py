@@ -17,6 +17,7 @@ from hf_prosocial.arm.report import margin_summary, margin_table
 from hf_prosocial.assets import released_arm
 from hf_prosocial.bases import find_base
 
+LARGE = 200  # pairs on dev from which an objective's own lower bound is a goal
 DATA = Path(os.environ.get("PROSOCIAL_DATA", "data"))
 
 
@@ -35,9 +36,11 @@ def run() -> bool:
     figures = summary["objectives"]
     controlled = [name for name, found in figures.items() if found["control"]["low"] > 0]
     print(f"control holds in the columns {controlled}")
-    goals = [Goal("mean margin accuracy per token, own one-hot preference", summary["mean_accuracy"], ">= 0.60")]
+    goals = [Goal("mean margin accuracy per token, own one-hot preference", summary["mean_accuracy"], ">= 0.70")]
     goals += [
-        Goal(f"margin accuracy per token, {name}", found["own"]["mean"], ">= 0.52") for name, found in figures.items()
+        Goal(f"margin accuracy per token, {name}, lower bound", found["own"]["low"], ">= 0.60")
+        for name, found in figures.items()
+        if found["pairs"] >= LARGE
     ]
-    goals.append(Goal("columns under control", len(controlled), ">= 3"))
+    goals.append(Goal("columns under control", len(controlled), f">= {len(figures)}"))
     return report("accuracy", goals)

@@ -17,7 +17,7 @@ def main(base: str | None = None, arm: str | None = None, max_new_tokens: int = 
         [{"role": "user", "content": "I feel lonely in this new town."}],
         [{"role": "user", "content": "My dog is old and sick. What can I do for him?"}],
     ]
-    processor = ProSocialProcessor(guide, Preference.one_hot("empathy"), beta=0.3, tokenizer=tokenizer)
+    processor = ProSocialProcessor(guide, Preference.one_hot("empathy"), beta=1.0, tokenizer=tokenizer)
     generator: Any = pipeline("text-generation", model=model, tokenizer=tokenizer)  # ty: ignore[no-matching-overload]
     replies = generator(
         chats,

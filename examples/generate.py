@@ -16,7 +16,7 @@ def main(base: str | None = None, arm: str | None = None, max_new_tokens: int = 
     inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
 
     preference = Preference(empathy=0.5, helpfulness=0.5)
-    processor = ProSocialProcessor(guide, preference, beta=0.3, tokenizer=tokenizer)
+    processor = ProSocialProcessor(guide, preference, beta=1.0, tokenizer=tokenizer)
     with processor.must_guide():  # an error, should the processor be dropped on the way
         output = model.generate(**inputs, logits_processor=[processor], max_new_tokens=max_new_tokens, do_sample=False)
     print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

@@ -17,7 +17,7 @@ def main(base: str | None = None, arm: str | None = None, max_new_tokens: int = 
     )
     preferences = [Preference.one_hot(name) for name in OBJECTIVES]
     inputs = tokenizer([text] * len(preferences), return_tensors="pt", add_special_tokens=False)
-    processor = ProSocialProcessor(guide, preferences, beta=0.3, tokenizer=tokenizer)
+    processor = ProSocialProcessor(guide, preferences, beta=1.0, tokenizer=tokenizer)
     output = model.generate(**inputs, logits_processor=[processor], max_new_tokens=max_new_tokens, do_sample=False)
     for preference, row in zip(preferences, output, strict=True):
         print(f"[{preference}] {tokenizer.decode(row[inputs['input_ids'].shape[1] :], skip_special_tokens=True)}")

@@ -21,8 +21,7 @@ app.add_typer(arm_app, name="arm")
 app.add_typer(judges_app, name="judges")
 app.add_typer(direg_app, name="direg")
 
-# The released ARM is strong: at 1, SmolLM2's greedy replies repeat themselves; at 0.3 they stay coherent and differ.
-DEFAULT_BETA = 0.3
+DEFAULT_BETA = 1.0
 
 BaseOption = Annotated[
     str | None,
