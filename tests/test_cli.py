@@ -224,7 +224,7 @@ def test_train_keeps_the_bases_log_probabilities(recipe, tmp_path):
     written = kept.stat().st_mtime_ns
     assert train("--config", recipe, *options, "--seed", 5).returncode == 0
     assert kept.stat().st_mtime_ns == written
-    done = train("--config", recipe, *options, "--max_length", 30)
+    done = train("--config", recipe, *options, "--base_dtype", "bfloat16")
     assert "of other pairs or of another base" in done.stderr
 
 

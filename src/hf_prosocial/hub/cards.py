@@ -179,7 +179,8 @@ def with_evaluation(card: str, file: str | Path) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} holds no evaluation ({error}); give a file of eval_results") from error
     found = ModelCard(card)
-    found.data.eval_results = [*(found.data.eval_results or []), *results]
+    data: Any = found.data
+    data.eval_results = [*(data.eval_results or []), *results]
     lines = ["## Evaluation", "", "| benchmark | figure | value |", "|---|---|---|"]
     lines += [f"| {one.dataset_name} | {one.metric_name} | {one.metric_value} |" for one in results]
     found.text = found.text.replace("## Limits", "\n".join([*lines, "", "## Limits"]), 1)
