@@ -24,7 +24,7 @@ from hf_prosocial.evaluation.variants import Variants
 from hf_prosocial.preference import OBJECTIVES, Preference
 
 CONFIG, OUT = Path("recipes/smollm2_report.yaml"), Path("reports/smollm2")
-OURS, GUIDED, SAFE = "safe base, guided", "guided base", "safe base"
+OURS, GUIDED = "safe base, guided", "guided base"
 REPLIES_TIMED = int(os.environ.get("PROSOCIAL_REPLIES", "1000"))
 NEW_TOKENS = 64
 

@@ -11,7 +11,7 @@ from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.answers import Answers, check_same_prompts
 from hf_prosocial.evaluation.measures.differences import paired
 from hf_prosocial.evaluation.measures.labels import harm_figures, refusal_figures, share
-from hf_prosocial.evaluation.measures.rewards import hypervolume_difference, reward_figures, z_rewards
+from hf_prosocial.evaluation.measures.rewards import reward_figures, z_rewards
 from hf_prosocial.evaluation.measures.signatures import (
     FailureSignatureWarning,
     attribute_collapse,
@@ -21,7 +21,7 @@ from hf_prosocial.evaluation.measures.signatures import (
     warn_of,
 )
 from hf_prosocial.evaluation.measures.text import text_figures
-from hf_prosocial.evaluation.multi_objective import hypervolume
+from hf_prosocial.evaluation.multi_objective import hypervolume, hypervolume_difference
 from hf_prosocial.evaluation.prompts import Prompt
 
 NAMES = ("warmth", "truth")

@@ -4,7 +4,6 @@ import hashlib
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from safetensors import safe_open
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 from hf_prosocial.identity import weight_hash
 
 from .margins import score_pairs
-from .pairs import Pair, Pairs
+from .pairs import Pairs
 
 LOG_PROBS = "log_probs"
 
@@ -66,9 +65,5 @@ def _identity(pairs: Pairs, base: PreTrainedModel) -> str:
     """A hash of all that the log-probabilities follow from."""
     digest = hashlib.sha256(f"{weight_hash(base, base.dtype)} {base.dtype}\n".encode())
     for pair in pairs.rows:
-        digest.update(repr(_tokens(pair)).encode())
+        digest.update(repr((pair.prompt, pair.chosen, pair.rejected)).encode())
     return digest.hexdigest()
-
-
-def _tokens(pair: Pair) -> tuple[Any, ...]:
-    return pair.prompt, pair.chosen, pair.rejected

@@ -5,7 +5,6 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from hf_prosocial.assets import released_arm, released_vector
 from hf_prosocial.bases import SMOLLM2, find_base
 from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.choice import CHOICE, read_choice
+from hf_prosocial.direg.choice import scale_beside
 from hf_prosocial.evaluation.replies import replies_to
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
@@ -90,9 +89,7 @@ def safe_edit(base: str | None, vector: str | None, scale: float | None) -> Safe
             raise ValueError(f"λ is {scale:g}, but {base} has no released harm vector; name one")
         return None
     if scale is None:
-        if not (Path(vector) / CHOICE).is_file():
-            raise ValueError(f"nothing beside {vector} says which λ to take; give one")
-        scale = read_choice(vector).scale
+        scale = scale_beside(vector)
     return SafeEdit(HarmVector.from_pretrained(vector), scale)
 
 

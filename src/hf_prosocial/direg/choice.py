@@ -61,6 +61,17 @@ class Choice:
             raise ValueError(f"the sweep in {self.folder} chose the base: {self.content['reason']}")
 
 
+def scale_beside(vector: str | Path) -> float:
+    """λ, as the choice.json beside a vector says.
+
+    Raises:
+        ValueError: nothing says it, or the base was chosen.
+    """
+    if not (Path(vector) / CHOICE).is_file():
+        raise ValueError(f"nothing beside {vector} says which λ to take; give one")
+    return read_choice(vector).scale
+
+
 def read_choice(folder: str | Path) -> Choice:
     """Read what the sweep in a folder chose.
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from hf_prosocial.preference import Preference
 
-from .generation import reply_key
+from .generation import heeded, reply_key
 from .prompts import Prompt
 from .repliers import Replier
 from .reply_store import ReplyStore
@@ -44,6 +44,11 @@ class Answers:
     def each_prompt(self) -> list[Prompt]:
         """The prompt of each reply."""
         return [prompt for prompt in self.prompts for _ in self.preferences]
+
+    def under(self, preference: Preference) -> list[str]:
+        """Each prompt's reply under a preference, or its only reply where none is heeded."""
+        column = self.preferences.index(preference) if preference in self.preferences else 0
+        return list(self.replies[column :: len(self.preferences)])
 
     def with_rewards(self, scores: Float[np.ndarray, "replies k"]) -> "Answers":
         """The same, with rewards.
@@ -85,7 +90,7 @@ def answers_of(
     Raises:
         ValueError: a reply that is missing.
     """
-    asked = preferences if replier.heeds_preference else preferences[:1]
+    asked = heeded(replier, preferences)
     keys = [reply_key(replier, prompt, preference) for prompt in prompts for preference in asked]
     missing = [key for key in keys if key not in store.replies]
     if missing:

@@ -41,6 +41,11 @@ def bootstrap(
     return Estimate(float(statistic(values)), float(interval.low), float(interval.high), len(values))
 
 
+def bootstrap_mean(values: Rewards, *, seed: int = 0) -> Estimate:
+    """The mean of all values, with its interval over resampled prompts; as `bootstrap`."""
+    return bootstrap(values, lambda some: float(some.mean()), seed=seed)
+
+
 def paired_difference(
     one: Float[np.ndarray, " prompts"], other: Float[np.ndarray, " other_prompts"], *, seed: int = 0
 ) -> tuple[Estimate, float]:
@@ -52,7 +57,7 @@ def paired_difference(
     if one.shape != other.shape:
         raise ValueError(f"{len(one)} prompts of one variant and {len(other)} of the other; they must be the same ones")
     difference = one - other
-    estimate = bootstrap(difference, lambda values: float(values.mean()), seed=seed)
+    estimate = bootstrap_mean(difference, seed=seed)
     found: Any = stats.permutation_test(
         (one, other),
         lambda first, second, axis: (first - second).mean(axis=axis),

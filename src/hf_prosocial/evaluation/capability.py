@@ -11,7 +11,7 @@ from hf_prosocial.direg.completions import Completion
 from hf_prosocial.preference import Preference
 
 from .answers import Answers
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, bootstrap_mean
 from .config import CapabilityConfig
 from .likelihood import mean_divergences, right_answers, window_losses
 from .measures.labels import share
@@ -53,14 +53,12 @@ def divergence(
         answers: the variant's, under the preference among others; the first `DIVERGENCE_REPLIES` are taken.
         preference: as above.
     """
-    heeded = preference in answers.preferences
-    column = list(answers.preferences).index(preference) if heeded else 0
     rows = []
-    for row, prompt in enumerate(answers.prompts[:DIVERGENCE_REPLIES]):
-        reply = answers.replies[row * len(answers.preferences) + column]
+    answered = list(zip(answers.prompts, answers.under(preference), strict=True))
+    for row, (prompt, reply) in enumerate(answered[:DIVERGENCE_REPLIES]):
         said = [{"role": "assistant", "content": reply}]
         rows.append(Completion(row, *templated(variants.tokenizer, prompt.messages(), said)))
     model = variants.open(variant).likelihoods(preference)
     pad: Any = variants.tokenizer.eos_token_id
     values = mean_divergences(model, variants.open(reference).model, rows, pad_token_id=pad)
-    return {"divergence": bootstrap(values, lambda some: float(some.mean()))}
+    return {"divergence": bootstrap_mean(values)}

@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from hf_prosocial.bases import SMOLLM2
 from hf_prosocial.files import sha256, write_json
 from hf_prosocial.preference import Preference
 
@@ -18,10 +19,10 @@ from .config import EvaluationConfig
 from .judges.asked import PairwiseJudge
 from .judges.endpoint import Endpoint
 from .measures.signatures import warn_of
-from .measuring import measure, reply_hashes
+from .measuring import measure
 from .overhead import overheads
 from .report import draw_all, eval_results, write_page
-from .runner import REPLIES, Benchmark, make_replies, objectives_of, read_benchmarks, score_replies
+from .runner import Benchmark, make_replies, objectives_of, read_benchmarks, reply_hashes, score_replies
 from .scoring import ANSWERS, Scoring
 from .variants import Variants
 from .win_rates import win_rates
@@ -58,7 +59,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
     warn_of(measured.signatures)
     metrics = _plain(
         {
-            "base": config.base or "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "base": config.base or SMOLLM2,
             "reference": config.reference,
             "objectives": objectives,
             "variants": {name: variants.open(name).settings for name in config.variants},
@@ -74,7 +75,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
             "win_rates": _win_rates(config, benchmarks, scored, out, objectives),
             "capability": _capability(config, variants, benchmarks, scored, objectives),
             "overhead": _overhead(config, variants, benchmarks, objectives),
-            "replies": reply_hashes(out / REPLIES),
+            "replies": reply_hashes(out),
             "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
     )

@@ -41,7 +41,7 @@ def reply_to_all(
     names = [(prompt.benchmark, prompt.identity) for prompt in prompts]
     if len(set(names)) < len(names):
         raise ValueError(f"two prompts are called {next(name for name in names if names.count(name) > 1)}")
-    asked = preferences if replier.heeds_preference else preferences[:1]
+    asked = heeded(replier, preferences)
     wanted = {reply_key(replier, *pair): pair for pair in ((prompt, one) for prompt in prompts for one in asked)}
     missing = [(key, *pair) for key, pair in wanted.items() if key not in store.replies]
     done = len(wanted) - len(missing)
@@ -52,6 +52,11 @@ def reply_to_all(
             replies = replier([prompt.messages() for prompt in asked_prompts], list(asked_under))
             store.append(zip(keys, replies, strict=True))
             progress.update(len(batch))
+
+
+def heeded(replier: Replier, preferences: Sequence[Preference]) -> Sequence[Preference]:
+    """The preferences that each prompt is answered under: one, whichever, where none is heeded."""
+    return preferences if replier.heeds_preference else preferences[:1]
 
 
 def reply_key(replier: Replier, prompt: Prompt, preference: Preference) -> ReplyKey:

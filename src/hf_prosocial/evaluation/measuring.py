@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from .measures.labels import (
     refusal_figures,
     refused,
 )
-from .measures.rewards import Z, hypervolume_difference, inner_products, reward_figures, z_rewards
+from .measures.rewards import Z, reward_figures, weights_of_all, z_rewards
 from .measures.signatures import (
     Signature,
     attribute_collapse,
@@ -28,7 +27,7 @@ from .measures.signatures import (
     reward_hacking,
 )
 from .measures.text import text_figures
-from .multi_objective import z_scores
+from .multi_objective import hypervolume_difference, inner_products
 from .runner import Benchmark
 
 Figures = dict[str, Any]
@@ -113,15 +112,13 @@ def _measure_rewards(
     for one in answers:
         figures = reward_figures(scored[one.variant], preferences, objectives)
         found.add("rewards", name, one.variant, figures)
-        assert one.rewards is not None
-        assert reference.rewards is not None
-        own = z_scores(one.rewards, reference.rewards[:, 0])
-        found.signatures += reward_hacking(one, own)
+        # A variant that heeds no preference has one reply a prompt, whose rewards stand under all preferences.
+        found.signatures += reward_hacking(one, scored[one.variant][:, : len(one.preferences)])
         if "uniform" in figures:
             row = list(preferences).index(Preference.uniform(objectives=objectives))
             balanced = scored[one.variant][:, [row]]
             found.signatures += attribute_collapse(one, figures["uniform"], balanced)
-    products = {variant: inner_products(z, preferences) for variant, z in scored.items()}
+    products = {variant: inner_products(z, weights_of_all(preferences)).mean(1) for variant, z in scored.items()}
     found.differences += paired("mip", name, products)
     found.differences += of_pairs(
         "hypervolume", name, list(scored), lambda one, other: hypervolume_difference(scored[one], scored[other])
@@ -130,10 +127,3 @@ def _measure_rewards(
 
 def _per_prompt(answers: Answers, values: np.ndarray) -> np.ndarray:
     return values.reshape(len(answers.prompts), len(answers.preferences)).mean(1)
-
-
-def reply_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of replies, by its path in the folder."""
-    from hf_prosocial.files import sha256
-
-    return {str(file.relative_to(folder)): sha256(file) for file in sorted(folder.glob("*/*.jsonl"))}

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.preference import Preference
 
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, bootstrap_mean
 
 REFERENCE = -3.0
 """The reference point of the hypervolume in every z-score, the same for all methods."""
@@ -56,14 +56,32 @@ def z_scores(rewards: Rewards, base: Float[np.ndarray, "prompts k"]) -> Rewards:
 
 def mean_inner_product(z: Rewards, preferences: Grid) -> Estimate:
     """MIP: the mean over prompts and preferences of p · r(x, y)  [PARM]."""
-    products = np.einsum("npk,pk->np", z, preferences)
-    return bootstrap(products, lambda values: float(values.mean()))
+    return bootstrap_mean(inner_products(z, preferences))
+
+
+def inner_products(z: Rewards, preferences: Grid) -> Float[np.ndarray, "prompts preferences"]:
+    """p · r(x, y) of each prompt under each preference."""
+    return np.einsum("npk,pk->np", z, preferences)
 
 
 def hypervolume(z: Rewards) -> Estimate:
     """HV: what the preferences' mean rewards dominate above `REFERENCE` in every objective  [PARM]; by moocore."""
+    return bootstrap(z, lambda values: _dominated(values.mean(axis=0)))
+
+
+def hypervolume_difference(one: Rewards, other: Rewards) -> Estimate:
+    """HV of one variant less that of another on the same prompts, resampled together."""
+
+    def difference(values: Float[np.ndarray, "prompts 2 preferences k"]) -> float:
+        first, second = values.mean(axis=0)
+        return _dominated(first) - _dominated(second)
+
+    return bootstrap(np.stack([one, other], axis=1), difference)
+
+
+def _dominated(means: Grid) -> float:
     measure: Any = moocore.Hypervolume(ref=REFERENCE, maximise=True)
-    return bootstrap(z, lambda values: float(measure(values.mean(axis=0))))
+    return float(measure(means))
 
 
 def control(z: Rewards) -> list[Estimate]:
@@ -85,7 +103,7 @@ def control(z: Rewards) -> list[Estimate]:
     for column in range(k):
         own = z[:, column, column]
         others = (z[:, :, column].sum(axis=1) - own) / (k - 1)
-        found.append(bootstrap(own - others, lambda values: float(values.mean())))
+        found.append(bootstrap_mean(own - others))
     return found
 
 

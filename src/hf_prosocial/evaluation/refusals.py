@@ -21,6 +21,6 @@ OPENING = 200
 def has_refusal_words(reply: str) -> bool:
     """Whether the opening of a reply holds words that refusals are made of.
 
-    On XSTest's 1,800 completions with human labels, `python -m benchmarks harm` prints how often it is right.
+    On XSTest's 1,800 completions with human labels, `python -m benchmarks direg` prints how often it is right.
     """
     return _PATTERN.search(reply[:OPENING].lower().replace("’", "'")) is not None

@@ -127,6 +127,12 @@ def reply_file(out: Path, variant: str, benchmark: str) -> Path:
     return out / REPLIES / variant / f"{benchmark}.jsonl"
 
 
+def reply_hashes(out: Path) -> dict[str, str]:
+    """SHA-256 of every file of replies, by its path among them."""
+    folder = out / REPLIES
+    return {str(file.relative_to(folder)): sha256(file) for file in sorted(folder.glob("*/*.jsonl"))}
+
+
 def _scored(answers: Answers, benchmark: BenchmarkConfig, scoring: Scoring, out: Path) -> Answers:
     replies = reply_file(out, answers.variant, answers.benchmark)
 

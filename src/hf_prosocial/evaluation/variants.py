@@ -3,7 +3,6 @@
 import copy
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
@@ -15,7 +14,7 @@ from hf_prosocial.bases import find_base
 from hf_prosocial.decoding import GuidedModel
 from hf_prosocial.decoding.guided_pair import GuidedPair
 from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.choice import CHOICE, read_choice
+from hf_prosocial.direg.choice import scale_beside
 from hf_prosocial.genarm import GenArm, GuidedByGenArm
 from hf_prosocial.identity import base_parameters, tokenizer_hash, weight_hash
 from hf_prosocial.pblora import tuner_of
@@ -71,15 +70,21 @@ class Variants:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         self.base, self.tokenizer = find_base(config.base).load(config.dtype)
+        self._opened: dict[str, Variant] = {}
         self._edited: dict[tuple[str, float], Any] = {}
         self._guides: dict[tuple[str, str, int], PeftModel | GenArm] = {}
 
     def open(self, name: str) -> Variant:
-        """A variant; what it needs is loaded, and kept for the next.
+        """A variant; what it needs is loaded and hashed once, and kept for the next.
 
         Raises:
             ValueError, OSError: a vector or guide that is not there or does not fit the base.
         """
+        if name not in self._opened:
+            self._opened[name] = self._made(name)
+        return self._opened[name]
+
+    def _made(self, name: str) -> Variant:
         chosen = self.config.variants[name]
         model, edit = self._model(chosen)
         guide, found = self._guide(chosen, model)
@@ -97,7 +102,7 @@ class Variants:
         )
         settings = {
             "variant": asdict(chosen) | edit,
-            "weights": self._hash(model),
+            "weights": weight_hash(model, model.dtype),
             "guide": found,
             "tokenizer": tokenizer_hash(self.tokenizer),
             "chat_template": _text_hash(str(self.tokenizer.chat_template)),
@@ -121,11 +126,7 @@ class Variants:
         if chosen.vector is None:
             return self.base, {}
         source = str(released_vector()) if chosen.vector == RELEASED else chosen.vector
-        scale = chosen.scale
-        if scale is None:
-            if not (Path(source) / CHOICE).is_file():
-                raise ValueError(f"nothing beside {source} says which λ to take; give a scale")
-            scale = read_choice(source).scale
+        scale = scale_beside(source) if chosen.scale is None else chosen.scale
         if (source, scale) not in self._edited:
             edited = copy.deepcopy(self.base)
             HarmVector.from_pretrained(source).subtract_from(edited, scale)
@@ -144,9 +145,6 @@ class Variants:
             self._guides[key] = load(source, own, tokenizer=self.tokenizer)
         guide = self._guides[key]
         return guide, _adapter_hash(guide.model if isinstance(guide, GenArm) else guide)
-
-    def _hash(self, model: Any) -> str:
-        return weight_hash(model, model.dtype)
 
 
 def guide_objectives(guide: PeftModel | GenArm) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from hf_prosocial.preference import Preference
 
 from .answers import Answers
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap_mean
 from .judges.asked import PairwiseJudge
 from .measures.labels import share
 
@@ -26,16 +26,16 @@ def win_rates(
     """
     found = []
     for name, (reference, *others) in answers.items():
-        before = _under(reference, preference)
+        before = reference.under(preference)
         for one in others:
-            wins, agreed = judge(one.prompts, _under(one, preference), before)
+            wins, agreed = judge(one.prompts, one.under(preference), before)
             judged = [row for row, win in enumerate(wins) if win is not None]
             if len(judged) < 2:
                 raise ValueError(
                     f"the judge said which is better in {len(judged)} of {len(wins)} replies of {one.variant} to "
                     f'{name}; its answers must be "A", "B" or "tie", and nothing else'
                 )
-            rate = bootstrap(np.array([wins[row] for row in judged], dtype=np.float64), lambda some: float(some.mean()))
+            rate = bootstrap_mean(np.array([wins[row] for row in judged], dtype=np.float64))
             agreement = share(np.array([agreed[row] for row in judged], dtype=np.float64))
             found.append(
                 {
@@ -47,10 +47,3 @@ def win_rates(
                 }
             )
     return found
-
-
-def _under(answers: Answers, preference: Preference) -> list[str]:
-    """Each prompt's reply under a preference, or the only one."""
-    count = len(answers.preferences)
-    column = list(answers.preferences).index(preference) if preference in answers.preferences else 0
-    return [answers.replies[row * count + column] for row in range(len(answers.prompts))]

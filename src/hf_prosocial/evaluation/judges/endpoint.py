@@ -14,6 +14,7 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, 
 from tqdm.auto import tqdm
 
 from hf_prosocial.evaluation.config import EndpointConfig
+from hf_prosocial.files import write_text
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -99,10 +100,13 @@ class Endpoint:
             self._reserved += most
         try:
             answer = self._answer(question)
-        finally:
+        except BaseException:
             with self._lock:
                 self._reserved -= most
+            raise
         with self._lock:
+            # At once with the answer's own price, or another thread would see neither and pass the cap.
+            self._reserved -= most
             self._known[name] = answer
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"question": name} | asdict(answer), ensure_ascii=False) + "\n")
@@ -149,7 +153,7 @@ class Endpoint:
         header = json.dumps({"model": self.config.model, "url": self.config.url, "max_tokens": self._max_tokens})
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(header + "\n", encoding="utf-8")
+            write_text(self.path, header + "\n")
             return {}
         text = self.path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
@@ -160,7 +164,7 @@ class Endpoint:
             )
         if whole != text:
             # A kill left half a line.
-            self.path.write_text(whole, encoding="utf-8")
+            write_text(self.path, whole)
         found = {}
         for line in lines:
             row = json.loads(line)

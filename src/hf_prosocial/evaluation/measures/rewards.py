@@ -1,14 +1,13 @@
 """What replies under many preferences are worth, in z-scores of the reference's own replies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.answers import Answers
-from hf_prosocial.evaluation.bootstrap import bootstrap
+from hf_prosocial.evaluation.bootstrap import bootstrap_mean
 from hf_prosocial.evaluation.multi_objective import control, control_matrix, hypervolume, mean_inner_product, z_scores
 from hf_prosocial.preference import Preference
 
@@ -35,9 +34,8 @@ def reward_figures(z: Z, preferences: Sequence[Preference], objectives: Sequence
         preferences: in the order of z's second axis.
         objectives: in the order of its third; the scorer's names, which the preferences weigh.
     """
-    weights = np.array([list(preference.values()) for preference in preferences])
     found: dict[str, Any] = {
-        "mip": mean_inner_product(z, weights),
+        "mip": mean_inner_product(z, weights_of_all(preferences)),
         "hypervolume": hypervolume(z),
         "means": {str(one): z[:, row].mean(0).tolist() for row, one in enumerate(preferences)},
     }
@@ -48,7 +46,7 @@ def reward_figures(z: Z, preferences: Sequence[Preference], objectives: Sequence
     uniform = Preference.uniform(objectives=objectives)
     if uniform in preferences:
         balanced = z[:, list(preferences).index(uniform)]
-        found["uniform"] = {name: _mean(balanced[:, column]) for column, name in enumerate(objectives)}
+        found["uniform"] = {name: bootstrap_mean(balanced[:, column]) for column, name in enumerate(objectives)}
     return found
 
 
@@ -60,32 +58,6 @@ def corner_rows(preferences: Sequence[Preference], objectives: Sequence[str]) ->
     return [list(preferences).index(corner) for corner in corners]
 
 
-def inner_products(z: Z, preferences: Sequence[Preference]) -> Float[np.ndarray, " prompts"]:
-    """Each prompt's mean over preferences of p · r: MIP is their mean."""
-    weights = np.array([list(preference.values()) for preference in preferences])
-    return np.einsum("npk,pk->np", z, weights).mean(1)
-
-
-def hypervolume_difference(one: Z, other: Z) -> Estimate:
-    """HV of one variant less that of another on the same prompts, resampled together."""
-    import moocore
-
-    from hf_prosocial.evaluation.multi_objective import REFERENCE
-
-    measure: Any = moocore.Hypervolume(ref=REFERENCE, maximise=True)
-    both = np.stack([one, other], axis=1)
-
-    def difference(values: np.ndarray) -> float:
-        first, second = values.mean(0)
-        return float(measure(first) - measure(second))
-
-    return bootstrap(both, difference)
-
-
-def attribute_changes(found: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Each objective's mean under the uniform preference, in standard deviations over the reference."""
-    return found.get("uniform", {})
-
-
-def _mean(values: Float[np.ndarray, " prompts"]) -> Estimate:
-    return bootstrap(values, lambda some: float(some.mean()))
+def weights_of_all(preferences: Sequence[Preference]) -> Float[np.ndarray, "preferences k"]:
+    """The preferences' weights, a row each."""
+    return np.array([list(preference.values()) for preference in preferences])

@@ -88,7 +88,7 @@ def attribute_collapse(answers: Answers, uniform: Mapping[str, Estimate], z: Z) 
 
 def reward_hacking(answers: Answers, z: Z) -> list[Signature]:
     """Of the replies with high rewards, too many are empty or repeat themselves."""
-    degenerate = answers.degenerate()[:, : z.shape[1]].astype(bool)
+    degenerate = answers.degenerate().astype(bool)
     high = z.mean(-1) >= HACKING_REWARD
     if not high.any() or (degenerate & high).sum() / high.sum() <= HACKING_SHARE:
         return []

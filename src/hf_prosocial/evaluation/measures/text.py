@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hf_prosocial.evaluation.answers import Answers
-from hf_prosocial.evaluation.bootstrap import bootstrap
+from hf_prosocial.evaluation.bootstrap import bootstrap_mean
 from hf_prosocial.evaluation.text_statistics import distinct, repetition, words
 
 from .labels import share
@@ -21,8 +21,8 @@ def text_figures(answers: Answers) -> dict[str, Any]:
     lengths = np.array([len(words(reply)) for reply in answers.replies], dtype=np.float64).reshape(shape)
     repeated = np.array([repetition(reply) for reply in answers.replies]).reshape(shape)
     found: dict[str, Any] = {
-        "words": bootstrap(lengths, lambda some: float(some.mean())),
-        "repetition": bootstrap(repeated, lambda some: float(some.mean())),
+        "words": bootstrap_mean(lengths),
+        "repetition": bootstrap_mean(repeated),
         "degenerate": share(answers.degenerate().ravel()),
         "replies": len(answers.replies),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_prosocial.evaluation.answers import DEGENERATE, UNJUDGED
 from hf_prosocial.evaluation.judges.labels import REFUSAL
 from hf_prosocial.preference import Preference
 
@@ -69,7 +70,7 @@ def _draw_refusals(variants: Mapping[str, Any], file: Path) -> str:
     from matplotlib.figure import Figure
 
     labels = list(next(iter(variants.values())))
-    kinds = [*REFUSAL, "degenerate", "unjudged"]
+    kinds = [*REFUSAL, DEGENERATE, UNJUDGED]
     figure = Figure(figsize=(4.5 * len(labels), 1.2 + 0.4 * len(variants)), layout="constrained")
     panels = figure.subplots(1, len(labels), sharey=True, squeeze=False)[0]
     colours = ("tab:green", "tab:olive", "tab:red", "tab:gray", "black")
