@@ -31,9 +31,24 @@ def replies_to(
     Raises:
         ValueError: the tokenizer pads on the right.
     """
+    texts = [prompt_text(tokenizer, conversation) for conversation in conversations]
+    return continuations_of(model, tokenizer, texts, max_new_tokens, options)
+
+
+def continuations_of(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_new_tokens: int,
+    options: Mapping[str, Any],
+) -> list[str]:
+    """What a model adds to texts that hold their special tokens, in one batch; arguments as of `replies_to`.
+
+    Raises:
+        ValueError: the tokenizer pads on the right.
+    """
     if tokenizer.padding_side != "left":
         raise ValueError("generation needs padding_side='left' of the tokenizer")
-    texts = [prompt_text(tokenizer, conversation) for conversation in conversations]
     inputs: Any = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     with torch.no_grad():
         output = model.generate(**inputs.to(model.device), **options, max_new_tokens=max_new_tokens)
