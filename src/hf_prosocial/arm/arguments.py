@@ -24,18 +24,26 @@ class PairTrainingArguments(TrainingArguments):
         relative_to_base: whether ℓ compares log π_r − log π_0 instead of log π_r, π_0 the model without the adapter:
             what margins are measured by, and no pair is lost or won from the start. Half as much work again; METHOD
             has no π_0.
+        compile_base: whether to torch.compile what holds no adapter (`compile_unadapted`): minutes once, for quicker
+            steps. `torch_compile` is refused: it would compile a wrapper that the objectives' gradients go past.
+
+    Raises:
+        ValueError: a value outside its range, or `torch_compile`.
     """
 
     beta_r: float = field(default=0.01, metadata={"help": "β_r of the loss [PARM: 0.01]"})
     objective_exponent: float = field(default=1.0, metadata={"help": "objective i's share of rows is as n_i to this"})
     length_free: bool = field(default=False, metadata={"help": "compare log-probabilities per token, not sums"})
     relative_to_base: bool = field(default=False, metadata={"help": "compare log-ratios to the model without adapter"})
+    compile_base: bool = field(default=False, metadata={"help": "torch.compile the modules without an adapter"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "pairs are not columns; must stay False"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # torch warns at every batch where there is nothing to pin memory for.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+        if self.torch_compile:
+            raise ValueError("torch_compile would compile a wrapper that training goes past; set compile_base instead")
         if self.beta_r <= 0:
             raise ValueError(f"beta_r must be above 0, found {self.beta_r}")
         if not 0 <= self.objective_exponent <= 1:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
+from .compiling import compile_unadapted
 from .losses import length_free_margins, summed_margins
 from .pairs import Pair, Pairs
 from .row_sampling import RowSampler
@@ -66,6 +67,8 @@ class PairTrainer(Trainer):
             if given.get("use_reentrant"):
                 raise ValueError("gradient checkpointing must be non-reentrant: use_reentrant=False")
             args.gradient_checkpointing_kwargs = {**given, "use_reentrant": False}
+        if args.compile_base:
+            compile_unadapted(wrapped)
         pad = processing_class.pad_token_id
         super().__init__(
             model=model,
