@@ -1,47 +1,20 @@
 """What PV-ARM's training is worth: ours, ours without projection, PARM and GenARM on the same base, pairs and steps.
 
-Each method is trained by its recipe, through the command line, once a seed, into runs/quality; what is there already
-is not trained again, and an interrupted training goes on. Hours on two cores: PROSOCIAL_SEEDS=0 measures one seed,
+Each method is trained by its recipe, through the command line, once a seed; what has its record in
+benchmarks/results/quality is not trained again. Hours on two cores: PROSOCIAL_SEEDS=0 measures one seed,
 PROSOCIAL_METHODS=ours,GenARM some of the methods. The figures are the margins on dev that the command records.
 """
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from safetensors import safe_open
-
 from benchmarks.goals import Goal, report
+from benchmarks.quality_runs import METHODS, trained
 from hf_prosocial import OBJECTIVES
 
-RUNS, RECORD = Path("runs/quality"), Path("benchmarks/results/quality.json")
-PROSOCIAL = "from hf_prosocial.cli import app; app()"
 LARGE = 200  # pairs on dev from which an objective's own lower bound is a goal
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way of training, and how many adapters' forward passes a guided token costs."""
-
-    name: str
-    command: str
-    recipe: str
-    options: tuple[str, ...] = ()
-    forwards: int = 1
-
-
-METHODS = (
-    Method("ours", "train", "recipes/smollm2_arm.yaml", ("--conflict", "pcgrad")),
-    Method("no projection", "train", "recipes/smollm2_arm.yaml", ("--conflict", "none")),
-    Method("PARM", "train", "recipes/smollm2_parm.yaml"),
-    Method("GenARM", "train-genarm", "recipes/smollm2_genarm.yaml", forwards=len(OBJECTIVES)),
-)
 
 
 def run() -> bool:
@@ -52,7 +25,6 @@ def run() -> bool:
         for method in METHODS:
             if method.name in wanted:
                 found.setdefault(method.name, []).append(trained(method, seed))
-    RECORD.write_text(json.dumps({name: [_kept(run) for run in runs] for name, runs in found.items()}, indent=1) + "\n")
     print(table(found))
     for name, runs in found.items():
         print(f"\n{name}, control matrix, mean of {len(runs)} seeds (row one-hot p, column pairs; nats per token)")
@@ -63,34 +35,6 @@ def run() -> bool:
             print(f"| {objective} | " + " | ".join(f"{cell:+.4f}" for cell in cells) + " |")
     print(cosines(found.get("ours", [])))
     return report("quality", goals(found))
-
-
-def trained(method: Method, seed: int) -> dict[str, Any]:
-    """The record of a finished training; trains or goes on where there is none."""
-    output = RUNS / f"{method.name.replace(' ', '-').lower()}-{seed}"
-    record = output / "training.json"
-    if not record.is_file() or "dev" not in json.loads(record.read_text()):
-        print(f"training {output}", file=sys.stderr)
-        command = [sys.executable, "-c", PROSOCIAL, "arm", method.command, "--config", method.recipe]
-        command += ["--seed", str(seed), "--output_dir", str(output), "--resume", *method.options]
-        subprocess.run(command, check=True)
-    return json.loads(record.read_text()) | {"parameters": parameters(output), "forwards": method.forwards}
-
-
-def parameters(output: Path) -> int:
-    """Entries of the adapters in a folder, checkpoints left out."""
-    files = [*output.glob("adapter_model.safetensors"), *output.glob("*/adapter_model.safetensors")]
-    total = 0
-    for file in files:
-        if file.parent.name.startswith("checkpoint-"):
-            continue
-        with safe_open(file, framework="np") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                entries = 1
-                for extent in tensors.get_slice(name).get_shape():
-                    entries *= extent
-                total += entries
-    return total
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -124,17 +68,15 @@ def mean_and_spread(values: list[float]) -> str:
 
 def cosines(runs: list[dict[str, Any]]) -> str:
     """The objectives' gradients over our trainings: mean cosine of each pair, and how often they conflict."""
-    lines = [line for run in runs for line in run["log"] if "conflicts" in line]
-    if not lines:
+    seen = [run["conflicts"] for run in runs]
+    if not seen:
         return ""
-    keys = sorted({key for line in lines for key in line if key.startswith("cosine/")})
     text = ["\ncosines of the objectives' gradients, mean over training (share of log lines below 0)"]
-    for key in keys:
-        seen = [line[key] for line in lines if key in line]
-        below = mean(value < 0 for value in seen)
-        text.append(f"| {key.removeprefix('cosine/')} | {mean(seen):+.3f} | {below:.2f} |")
-    text.append(f"share of pairs in conflict {mean(line['conflicts'] for line in lines):.3f}")
-    text.append(f"relative change of the update {mean(line['update_change'] for line in lines):.3f}")
+    for pair in seen[0]["cosines"]:
+        cosine, below = (mean(one[name][pair] for one in seen) for name in ("cosines", "below_0"))
+        text.append(f"| {pair} | {cosine:+.3f} | {below:.2f} |")
+    text.append(f"share of pairs in conflict {mean(one['conflicts'] for one in seen):.3f}")
+    text.append(f"relative change of the update {mean(one['update_change'] for one in seen):.3f}")
     return "\n".join(text)
 
 
@@ -169,10 +111,3 @@ def ahead(
     first, second = ([pick(accuracies(run)) for run in runs] for runs in (ours, other))
     deviations = stdev(first) + stdev(second) if spread and min(len(first), len(second)) > 1 else 0.0
     return mean(first) - mean(second) - deviations
-
-
-def _kept(record: dict[str, Any]) -> dict[str, Any]:
-    """What a record of this table keeps: settings, figures and the log's conflicts."""
-    conflicts = [line for line in record["log"] if "conflicts" in line] if isinstance(record["log"], list) else []
-    names = ("command", "recipe", "training", "versions", "dev", "parameters", "forwards")
-    return {name: record[name] for name in names} | {"conflicts": conflicts}
