@@ -24,8 +24,8 @@ from hf_prosocial.files import write_text
 
 RUNS, RECORDS = Path("runs/quality"), Path("benchmarks/results/quality")
 PROSOCIAL = "from hf_prosocial.cli import app; app()"
-# Where a training was halted changes no figure.
-UNBOUND = ("resume_from_checkpoint", "output_dir")
+# Where things were kept, or a training was halted, changes no figure.
+UNBOUND = ("resume_from_checkpoint", "output_dir", "reference_log_probs")
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ def _measured(folder: Path) -> bool:
 
 
 def _bound(record: dict[str, Any]) -> dict[str, Any]:
-    training = {name: value for name, value in record["training"].items() if name not in UNBOUND}
-    return {"recipe": record["recipe"], "training": training}
+    return {
+        part: {name: value for name, value in record[part].items() if name not in UNBOUND}
+        for part in ("recipe", "training")
+    }
 
 
 def _figures(record: dict[str, Any], method: Method, folder: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Small files: their hashes, and writing them beside their place and renaming, so that none is ever half there."""
+"""Small files: their hashes, lines that are added one by one, and writing beside and renaming: none is half there."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +24,25 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".partial")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def lines_of(path: str | Path) -> list[str]:
+    """A text file's lines. Only line feeds end them: JSON strings may hold what else Python takes for an end."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def mend_lines(path: Path) -> None:
+    """Take away a last line that a kill cut off, before `append_json_lines` goes on."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(path, whole)
+
+
+def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add a line for each row, and see them onto the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())

@@ -48,6 +48,11 @@ def test_its_figures_are_those_of_the_written_checkpoints(vectors, tmp_path, tok
     count = len(calls)
     assert sweep(model, vectors, [0.5, 2], {"loss": loss}, tmp_path / "log.jsonl") == points
     assert len(calls) == count
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"vector": "density 1.0", "sca')
+    more = sweep(model, vectors, [0.5, 2, 3], {"loss": loss}, tmp_path / "log.jsonl")
+    assert [point for point in more if point.scale < 3] == points
+    assert sorted(map(str, read_points(tmp_path / "log.jsonl"))) == sorted(map(str, more))
     draw_fronts(points, "loss", "loss", points[1], tmp_path / "front.png")
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
 

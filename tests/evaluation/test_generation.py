@@ -4,6 +4,8 @@ import json
 
 import pytest
 from genarm_models import NAMES, random_genarm
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hf_prosocial import GenArmProcessor, Preference, ProSocialProcessor
 from hf_prosocial.evaluation.generation import reply_to_all
@@ -142,3 +144,12 @@ def test_settings_survive_the_file(tmp_path):
     ReplyStore(tmp_path / "replies.jsonl", settings)
     header = json.loads((tmp_path / "replies.jsonl").read_text())
     assert header == {"settings": {"beta": 0.3, "safe_set": None, "lengths": [1, 2]}}
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=3))
+@example(["one\u2028two\x85three"])
+def test_any_reply_is_kept_as_it_was_said(tmp_path_factory, said):
+    path = tmp_path_factory.mktemp("store") / "replies.jsonl"
+    replies = {ReplyKey("mild", str(line), ""): text for line, text in enumerate(said)}
+    ReplyStore(path, {"name": said[0]}).append(replies.items())
+    assert ReplyStore(path, {"name": said[0]}).replies == replies

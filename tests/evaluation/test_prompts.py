@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hf_prosocial.evaluation.prompts import Prompt, labelled, read_prompts
 
@@ -27,6 +29,14 @@ def test_rows_are_read(file):
     assert second == Prompt("mild", "2", (("user", "help me"),))
     assert third.messages() == turns
     assert read_prompts(path, "support")[0].benchmark == "support"
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), st.booleans())
+@example("one\u2028two\x85three", False)
+def test_only_line_feeds_end_a_row(tmp_path_factory, text, ascii):
+    path = tmp_path_factory.mktemp("rows") / "mild.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}, ensure_ascii=ascii) + "\n" for _ in range(2)), newline="")
+    assert [prompt.conversation for prompt in read_prompts(path)] == [(("user", text),)] * 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
+from .columns import named_columns
 from .prefix import PrefixHasher, longest_common_prefixes, same_prefix_parents
 
 
@@ -70,7 +71,7 @@ class Follower:
                 attention_mask=attention_mask,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=named_columns(1, rows.shape[1] - kept, input_ids.device),
                 **arguments,
             )
         self._cache, self._rows, self._lanes = output.past_key_values, rows, lanes

@@ -15,6 +15,7 @@ from hf_prosocial.pblora import tuner_of
 from hf_prosocial.pblora.from_lora import OBJECTIVE, pblora_of, without_adapters
 from hf_prosocial.preference import Preference, Preferences
 
+from .columns import named_columns
 from .few_rows import use_few_rows
 from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
@@ -124,7 +125,7 @@ class GuidedModel(WrappingModel):
                 inputs_embeds=_twice(inputs_embeds, rows),
                 past_key_values=cache,
                 use_cache=use_cache,
-                logits_to_keep=logits_to_keep,
+                logits_to_keep=named_columns(logits_to_keep, inputs.shape[1], inputs.device),
                 **{name: _twice(value, rows) for name, value in kwargs.items()},
             )
         logits = self._combined(output.logits)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from hf_prosocial.files import append_json_lines, mend_lines
+
 from .harm_vector import HarmVector
 
 Measure = Callable[[nn.Module], float]
@@ -67,7 +69,10 @@ def sweep(
     if not all(scale > 0 for scale in scales):
         raise ValueError(f"scales must be above 0, found {list(scales)}; the base is measured besides")
     log = Path(log)
-    known = {(point.vector, point.scale): point for point in read_points(log)} if log.exists() else {}
+    known = {}
+    if log.exists():
+        mend_lines(log)
+        known = {(point.vector, point.scale): point for point in read_points(log)}
     for point in known.values():
         if set(point.figures) != set(measures):
             raise ValueError(f"{log} holds {sorted(point.figures)}, not {sorted(measures)}; choose another log")
@@ -78,8 +83,7 @@ def sweep(
         if (name, scale) not in known:
             figures = _measured(model, parameters, vectors.get(name), scale, measures)
             known[name, scale] = Point(name, scale, figures)
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(known[name, scale])) + "\n")
+            append_json_lines(log, [asdict(known[name, scale])])
         points.append(known[name, scale])
     return points
 

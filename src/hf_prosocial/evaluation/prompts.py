@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_prosocial.chat import MalformedRowError, are_messages, row_of
+from hf_prosocial.files import lines_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def read_prompts(path: str | Path, benchmark: str | None = None) -> list[Prompt]
     path = Path(path)
     name = benchmark or path.stem
     found = []
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for line, text in enumerate(lines_of(path), start=1):
         try:
             found.append(_prompt_of(name, line, row_of(text, ("prompt",))))
         except MalformedRowError as error:
@@ -81,11 +82,18 @@ def spread(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
     return [prompts[index * len(prompts) // count] for index in range(count)]
 
 
-def _prompt_of(benchmark: str, line: int, row: dict[str, Any]) -> Prompt:
-    prompt = row["prompt"]
+def conversation_of(prompt: Any) -> tuple[tuple[str, str], ...]:
+    """Roles and contents of chat messages, or of a text that a user says.
+
+    Raises:
+        MalformedRowError: neither, or messages that do not end with a user's.
+    """
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
     if not are_messages(prompt) or prompt[-1]["role"] != "user" or not prompt[-1]["content"].strip():
         raise MalformedRowError("not chat messages that end with a user's", f"{prompt!r:.80}")
-    conversation = tuple((message["role"], message["content"]) for message in prompt)
-    return Prompt(benchmark, str(line), conversation, row.get("category"), row.get("label"))
+    return tuple((message["role"], message["content"]) for message in prompt)
+
+
+def _prompt_of(benchmark: str, line: int, row: dict[str, Any]) -> Prompt:
+    return Prompt(benchmark, str(line), conversation_of(row["prompt"]), row.get("category"), row.get("label"))

@@ -1,13 +1,12 @@
 """Replies on disk, one JSON object a line: a killed run loses at most the batch that it was in."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_prosocial.files import write_text
+from hf_prosocial.files import append_json_lines, lines_of, mend_lines, write_text
 
 
 @dataclass(frozen=True)
@@ -39,19 +38,16 @@ class ReplyStore:
         header = json.loads(json.dumps(settings))
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, _line({"settings": header}))
+            write_text(self.path, json.dumps({"settings": header}, ensure_ascii=False) + "\n")
             return
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        first, *rest = whole.splitlines() or [""]
+        mend_lines(self.path)
+        first, *rest = lines_of(self.path) or [""]
         self._check_header(first, header)
         for number, line in enumerate(rest, start=2):
             key, reply = self._parse(number, line)
             if key in self.replies:
                 raise ValueError(f"{self.path}, line {number}: a second reply to {key}")
             self.replies[key] = reply
-        if whole != text:
-            write_text(self.path, whole)
 
     def append(self, replies: Iterable[tuple[ReplyKey, str]]) -> None:
         """Add replies, and see them onto the disk.
@@ -63,10 +59,7 @@ class ReplyStore:
         twice = [key for key in new if key in self.replies]
         if twice:
             raise ValueError(f"there is a reply to {twice[0]} already")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(_line(asdict(key) | {"reply": reply}) for key, reply in new.items())
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_lines(self.path, (asdict(key) | {"reply": reply} for key, reply in new.items()))
         self.replies |= new
 
     def _check_header(self, line: str, settings: dict[str, Any]) -> None:
@@ -88,7 +81,3 @@ class ReplyStore:
             return ReplyKey(**row), reply
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.path}, line {number}: no reply ({error})") from error
-
-
-def _line(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False) + "\n"

@@ -14,7 +14,7 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, 
 from tqdm.auto import tqdm
 
 from hf_prosocial.evaluation.config import EndpointConfig
-from hf_prosocial.files import write_text
+from hf_prosocial.files import append_json_lines, lines_of, mend_lines, write_text
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -108,10 +108,7 @@ class Endpoint:
             # At once with the answer's own price, or another thread would see neither and pass the cap.
             self._reserved -= most
             self._known[name] = answer
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"question": name} | asdict(answer), ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_json_lines(self.path, [{"question": name} | asdict(answer)])
 
     def _answer(self, question: Messages) -> Answer:
         messages: Any = [dict(message) for message in question]
@@ -155,16 +152,12 @@ class Endpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, header + "\n")
             return {}
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        first, *lines = whole.splitlines() or [""]
+        mend_lines(self.path)
+        first, *lines = lines_of(self.path) or [""]
         if first != header:
             raise ValueError(
                 f"{self.path} holds answers of another model: {first!r:.200}, not {header}; choose another file"
             )
-        if whole != text:
-            # A kill left half a line.
-            write_text(self.path, whole)
         found = {}
         for line in lines:
             row = json.loads(line)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hf_prosocial.chat import MalformedRowError, are_messages, row_of
-from hf_prosocial.evaluation.prompts import Prompt
+from hf_prosocial.evaluation.prompts import Prompt, conversation_of
+from hf_prosocial.files import lines_of
 
 from .features import ReplyFeatures
 from .labels import HARM, HARMFUL, REFUSAL, SAFE
@@ -42,7 +43,7 @@ def read_pair_rows(path: str | Path, objectives: Sequence[str]) -> PairRows:
     for line, row in _rows(path, ("attribute", "prompt", "chosen", "rejected")):
         if row["attribute"] not in objectives:
             raise ValueError(f"{path}, line {line}: the attribute {row['attribute']!r} is none of {list(objectives)}")
-        found.prompts.append(Prompt(Path(path).stem, str(line), _conversation(path, line, row["prompt"])))
+        found.prompts.append(_prompt(path, line, row["prompt"]))
         found.chosen.append(_text(path, line, row["chosen"]))
         found.rejected.append(_text(path, line, row["rejected"]))
         labels.append(objectives.index(row["attribute"]))
@@ -60,7 +61,7 @@ def read_completions(path: str | Path, features: ReplyFeatures) -> tuple[Labelle
         label = str(row["label"]).partition("_")[2]
         if label not in REFUSAL:
             raise ValueError(f"{path}, line {line}: the label {row['label']!r} is none of {list(REFUSAL)}")
-        prompts.append(Prompt(Path(path).stem, str(line), _conversation(path, line, row["prompt"])))
+        prompts.append(_prompt(path, line, row["prompt"]))
         replies.append(_text(path, line, row["response"]))
         labels.append(REFUSAL.index(label))
         models.append(str(row["model"]))
@@ -73,7 +74,7 @@ def read_harm_rows(harmful: str | Path, benign: str | Path, features: ReplyFeatu
     prompts, replies, labels = [], [], []
     for path, label in ((harmful, HARMFUL), (benign, SAFE)):
         for line, row in _rows(path, ("prompt", "completion")):
-            prompts.append(Prompt(Path(path).stem, str(line), _conversation(path, line, row["prompt"])))
+            prompts.append(_prompt(path, line, row["prompt"]))
             replies.append(_text(path, line, row["completion"]))
             labels.append(HARM.index(label))
     return Labelled(features(prompts, replies), np.array(labels), [str(prompt.conversation) for prompt in prompts])
@@ -81,7 +82,7 @@ def read_harm_rows(harmful: str | Path, benign: str | Path, features: ReplyFeatu
 
 def _rows(path: str | Path, fields: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
     found = []
-    for line, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for line, text in enumerate(lines_of(path), start=1):
         try:
             found.append((line, row_of(text, fields)))
         except MalformedRowError as error:
@@ -91,12 +92,11 @@ def _rows(path: str | Path, fields: Sequence[str]) -> list[tuple[int, dict[str, 
     return found
 
 
-def _conversation(path: str | Path, line: int, prompt: Any) -> tuple[tuple[str, str], ...]:
-    if isinstance(prompt, str):
-        return (("user", prompt),)
-    if not are_messages(prompt):
-        raise ValueError(f"{path}, line {line}: no chat messages, but {json.dumps(prompt):.80}")
-    return tuple((message["role"], message["content"]) for message in prompt)
+def _prompt(path: str | Path, line: int, prompt: Any) -> Prompt:
+    try:
+        return Prompt(Path(path).stem, str(line), conversation_of(prompt))
+    except MalformedRowError as error:
+        raise ValueError(f"{path}, line {line}: {error}") from error
 
 
 def _text(path: str | Path, line: int, reply: Any) -> str:
