@@ -24,8 +24,9 @@ from hf_prosocial.files import write_text
 
 RUNS, RECORDS = Path("runs/quality"), Path("benchmarks/results/quality")
 PROSOCIAL = "from hf_prosocial.cli import app; app()"
-# Where things were kept, or a training was halted, changes no figure.
-UNBOUND = ("resume_from_checkpoint", "output_dir", "reference_log_probs")
+# Where things were kept, where a training was halted and how its steps were computed changes no figure but by rounding.
+UNBOUND = ("resume_from_checkpoint", "output_dir", "reference_log_probs", "compile_base")
+MICRO_BATCHES = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def trained(method: Method, seed: int) -> dict[str, Any]:
         write_text(kept, json.dumps(_figures(record, method, folder), indent=1) + "\n")
     record = json.loads(kept.read_text())
     expected = json.loads(json.dumps(method.settings(seed)))
-    if _bound(record) != expected:
-        found, wanted = _bound(record), expected
+    found, wanted = _bound(record), expected
+    if found != wanted:
         differing = [
             f"{name}: {found[part].get(name)} there, {wanted[part].get(name)} in the recipe"
             for part in wanted
@@ -102,10 +103,14 @@ def _measured(folder: Path) -> bool:
 
 
 def _bound(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        part: {name: value for name, value in record[part].items() if name not in UNBOUND}
+    """The settings that the figures follow from; micro-batches as the pairs of a whole step."""
+    settings = {
+        part: {name: value for name, value in record[part].items() if name not in (*UNBOUND, *MICRO_BATCHES)}
         for part in ("recipe", "training")
     }
+    size, steps = (record["training"].get(name, default) for name, default in zip(MICRO_BATCHES, (8, 1), strict=True))
+    settings["training"]["pairs_a_step"] = size * steps
+    return settings
 
 
 def _figures(record: dict[str, Any], method: Method, folder: Path) -> dict[str, Any]:
