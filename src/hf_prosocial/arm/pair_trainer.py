@@ -1,7 +1,7 @@
 """What trainers on preference pairs share: the data, its order, and the mean over an optimiser step."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,10 @@ class PairDataset(Dataset):
         return self.pairs.rows[index]
 
 
-class PairTrainer(Trainer):
+Settings = TypeVar("Settings", bound=PairTrainingArguments)
+
+
+class PairTrainer(Trainer, Generic[Settings]):
     """`transformers.Trainer` on pairs; `compute_loss` is a mean over all pairs of an optimiser step.
 
     Args:
@@ -51,7 +54,7 @@ class PairTrainer(Trainer):
         self,
         model: PeftModel,
         wrapped: PreTrainedModel,
-        args: PairTrainingArguments,
+        args: Settings,
         train_dataset: Pairs,
         processing_class: PreTrainedTokenizerBase,
         eval_dataset: Pairs | None = None,
@@ -80,7 +83,7 @@ class PairTrainer(Trainer):
             callbacks=callbacks,
         )
         self.wrapped, self._peft_model = wrapped, model
-        self._pair_arguments = args
+        self.settings = args
         self.figures = TrainingFigures(train_dataset.objectives)
         # The loss is already a mean over all pairs of the optimiser step.
         self.model_accepts_loss_kwargs = True
@@ -93,7 +96,7 @@ class PairTrainer(Trainer):
             log_probs: of the chosen and the rejected replies under the model that is trained.
             inputs: the batch that they are of.
         """
-        settings = self._pair_arguments
+        settings = self.settings
         if settings.relative_to_base:
             log_probs = log_probs - self._of_base(inputs)
         if settings.length_free:
@@ -112,13 +115,13 @@ class PairTrainer(Trainer):
         """Objectives by `objective_exponent`; with `train_sampling_strategy="group_by_length"`, rows by length."""
         dataset = self.train_dataset if train_dataset is None else train_dataset
         grouped = self.args.train_sampling_strategy == "group_by_length"
-        if not isinstance(dataset, PairDataset) or not (grouped or self._pair_arguments.objective_exponent < 1):
+        if not isinstance(dataset, PairDataset) or not (grouped or self.settings.objective_exponent < 1):
             return super()._get_train_sampler(train_dataset)
         rows = dataset.pairs.rows
         return RowSampler(
             [pair.objective for pair in rows],
             [pair.packed_length for pair in rows] if grouped else None,
-            self._pair_arguments.objective_exponent,
+            self.settings.objective_exponent,
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
             self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )

@@ -21,7 +21,7 @@ from .pairs import Pairs
 from .preference_sampling import PreferenceSampler, Sampling
 
 
-class ArmTrainer(PairTrainer):
+class ArmTrainer(PairTrainer[ArmTrainingArguments]):
     """`transformers.Trainer` with METHOD's loss: each row under a preference of its own, conflicts projected away.
 
     L_i = (1/N) Σ over the rows labelled for objective i of p_row,i · ℓ_row, N all pairs of the optimiser step. With
@@ -53,7 +53,6 @@ class ArmTrainer(PairTrainer):
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         self.tuner = tuner_of(model)
-        self.settings = args
         for pairs in (train_dataset, eval_dataset):
             if pairs is not None and pairs.objectives != self.objectives:
                 raise ValueError(

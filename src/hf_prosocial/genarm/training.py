@@ -23,7 +23,7 @@ from .model import GenArm, GenArmRecord
 LOG = "log.json"
 
 
-class GenArmTrainer(PairTrainer):
+class GenArmTrainer(PairTrainer[PairTrainingArguments]):
     """`transformers.Trainer` for one objective's LoRA: (1/N) Σ ℓ over its pairs  [GenARM].
 
     Args:
@@ -42,7 +42,6 @@ class GenArmTrainer(PairTrainer):
         processing_class: PreTrainedTokenizerBase,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self.beta_r = args.beta_r
         wrapped = cast(PreTrainedModel, model.get_base_model())
         super().__init__(model, wrapped, args, train_dataset, processing_class, callbacks=callbacks)
 
@@ -56,7 +55,7 @@ class GenArmTrainer(PairTrainer):
         """The micro-batch's part of (1/N) Σ ℓ."""
         log_probs = pair_log_probs(model, inputs, self.wrapped.dtype)
         margins = self.margins(log_probs, inputs)
-        losses = pair_losses(margins, self.beta_r)
+        losses = pair_losses(margins, self.settings.beta_r)
         if model.training:
             self.figures.add_rows(inputs["objective"], losses, margins)
         loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
