@@ -63,6 +63,21 @@ def guided_step(base: PreTrainedModel, arm: Any, rows: int, length: int = 128) -
     return ratio
 
 
+def guided_prompts(base: PreTrainedModel, arm: Any, rows: int = 32, length: int = 64) -> float:
+    """Reading prompts up to their first guided token, over the base's first token."""
+    ids = random_ids(rows, length)
+    options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 1, "do_sample": False}
+
+    def guided() -> Any:
+        return base.generate(ids, logits_processor=[ProSocialProcessor(arm, UNIFORM)], **options)
+
+    seconds = in_turn({"guided": guided, "base": lambda: base.generate(ids, **options)}, 5)
+    ratio = median_ratio(seconds["guided"], seconds["base"])
+    shown = ", ".join(f"{name} {1e3 * median(values):.0f} ms" for name, values in seconds.items())
+    print(f"| first guided token / the base's, {rows} prompts of {length} tokens | {ratio:.3f} | {shown} |", flush=True)
+    return ratio
+
+
 def forward_against_lora(base: PreTrainedModel, arm: Any, rows: int) -> float:
     """PBLoRA's decoding step over the step of PEFT's own LoRA of the same rank."""
     config = arm.active_peft_config
@@ -118,6 +133,7 @@ def run() -> bool:
     print(f"SmolLM2-135M-Instruct, fp32, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("| figure | ratio | medians |\n|---|---|---|")
     goals = [Goal(f"guided step over base + ARM, {n} rows", guided_step(model, arm, n), "<= 1.05") for n in (1, 8)]
+    goals.append(Goal("first guided token over the base's, 32 prompts", guided_prompts(model, arm), "<= 2.2"))
     goals += [
         Goal(f"PBLoRA forward over PEFT LoRA, {n} rows", forward_against_lora(model, arm, n), "<= 1.15") for n in (1, 8)
     ]

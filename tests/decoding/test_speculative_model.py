@@ -123,7 +123,8 @@ def test_streaming_and_stopping(tokenizer):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_follower_gives_the_logits_of_any_sequence_it_is_shown(seed):
-    arm = random_arm("llama", seed=2)
+    # In double precision, where rounding, which processors differ in, cannot hide a wrong token.
+    arm = random_arm("llama", seed=2).double()
     follower = SequenceFollower(arm.base_model, "default")
     generator = torch.Generator().manual_seed(seed)
     weights = PREFERENCE.tensor()
@@ -136,7 +137,8 @@ def test_the_follower_gives_the_logits_of_any_sequence_it_is_shown(seed):
         last = int(torch.randint(1, ids.shape[1] + 1, (1,), generator=generator))
         with torch.no_grad():
             expected = arm(ids).logits[:, -last:]
-        torch.testing.assert_close(follower.logits(ids, last, weights), expected, atol=1e-4, rtol=1e-4)
+        found = follower.logits(ids, last, weights)
+        torch.testing.assert_close(found, expected.to(found.dtype), atol=1e-5, rtol=1e-5)
 
 
 def test_what_cannot_be_drafted_for_is_refused(tmp_path):
