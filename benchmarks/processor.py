@@ -67,11 +67,12 @@ def guided_prompts(base: PreTrainedModel, arm: Any, rows: int = 32, length: int 
     """Reading prompts up to their first guided token, over the base's first token."""
     ids = random_ids(rows, length)
     options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 1, "do_sample": False}
+    generate: Any = base.generate
 
     def guided() -> Any:
-        return base.generate(ids, logits_processor=[ProSocialProcessor(arm, UNIFORM)], **options)
+        return generate(ids, logits_processor=[ProSocialProcessor(arm, UNIFORM)], **options)
 
-    seconds = in_turn({"guided": guided, "base": lambda: base.generate(ids, **options)}, 5)
+    seconds = in_turn({"guided": guided, "base": lambda: generate(ids, **options)}, 5)
     ratio = median_ratio(seconds["guided"], seconds["base"])
     shown = ", ".join(f"{name} {1e3 * median(values):.0f} ms" for name, values in seconds.items())
     print(f"| first guided token / the base's, {rows} prompts of {length} tokens | {ratio:.3f} | {shown} |", flush=True)
