@@ -84,8 +84,7 @@ def trained(method: Method, seed: int) -> dict[str, Any]:
         RECORDS.mkdir(parents=True, exist_ok=True)
         write_text(kept, json.dumps(_figures(record, method, folder), indent=1) + "\n")
     record = json.loads(kept.read_text())
-    expected = json.loads(json.dumps(method.settings(seed)))
-    found, wanted = _bound(record), expected
+    found, wanted = _bound(record), json.loads(json.dumps(method.settings(seed)))
     if found != wanted:
         differing = [
             f"{name}: {found[part].get(name)} there, {wanted[part].get(name)} in the recipe"

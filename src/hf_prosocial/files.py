@@ -32,11 +32,16 @@ def lines_of(path: str | Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def mend_lines(path: Path) -> None:
-    """Take away a last line that a kill cut off, before `append_json_lines` goes on."""
+def whole_lines_of(path: Path) -> list[str]:
+    """The lines of a file that `append_json_lines` writes, but for a last one that a kill cut off."""
     text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
+    return text[: text.rfind("\n") + 1].split("\n")[:-1]
+
+
+def mend_lines(path: Path) -> None:
+    """Take that last line away, before the file is gone on with. Only once it is known to be the file that is meant."""
+    whole = "".join(line + "\n" for line in whole_lines_of(path))
+    if whole != path.read_text(encoding="utf-8"):
         write_text(path, whole)
 
 

@@ -153,3 +153,12 @@ def test_any_reply_is_kept_as_it_was_said(tmp_path_factory, said):
     replies = {ReplyKey("mild", str(line), ""): text for line, text in enumerate(said)}
     ReplyStore(path, {"name": said[0]}).append(replies.items())
     assert ReplyStore(path, {"name": said[0]}).replies == replies
+
+
+@pytest.mark.parametrize("foreign", ['{"mine": 1}', '{"mine": 1}\n{"mine": 2}', ""])
+def test_a_file_of_something_else_stays_as_it_is(tmp_path, foreign):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(foreign)
+    with pytest.raises(ValueError, match="it is no file of replies"):
+        ReplyStore(path, {})
+    assert path.read_text() == foreign

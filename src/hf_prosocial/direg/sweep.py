@@ -69,13 +69,12 @@ def sweep(
     if not all(scale > 0 for scale in scales):
         raise ValueError(f"scales must be above 0, found {list(scales)}; the base is measured besides")
     log = Path(log)
-    known = {}
-    if log.exists():
-        mend_lines(log)
-        known = {(point.vector, point.scale): point for point in read_points(log)}
+    known = {(point.vector, point.scale): point for point in read_points(log)} if log.exists() else {}
     for point in known.values():
         if set(point.figures) != set(measures):
             raise ValueError(f"{log} holds {sorted(point.figures)}, not {sorted(measures)}; choose another log")
+    if log.exists():
+        mend_lines(log)
     wanted = [("base", 0.0), *((name, float(scale)) for name in vectors for scale in scales)]
     parameters = dict(model.named_parameters())
     points = []

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_prosocial.files import append_json_lines, lines_of, mend_lines, write_text
+from hf_prosocial.files import append_json_lines, mend_lines, whole_lines_of, write_text
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class ReplyStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, json.dumps({"settings": header}, ensure_ascii=False) + "\n")
             return
-        mend_lines(self.path)
-        first, *rest = lines_of(self.path) or [""]
+        first, *rest = whole_lines_of(self.path) or [""]
         self._check_header(first, header)
         for number, line in enumerate(rest, start=2):
             key, reply = self._parse(number, line)
             if key in self.replies:
                 raise ValueError(f"{self.path}, line {number}: a second reply to {key}")
             self.replies[key] = reply
+        mend_lines(self.path)
 
     def append(self, replies: Iterable[tuple[ReplyKey, str]]) -> None:
         """Add replies, and see them onto the disk.

@@ -14,7 +14,7 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, 
 from tqdm.auto import tqdm
 
 from hf_prosocial.evaluation.config import EndpointConfig
-from hf_prosocial.files import append_json_lines, lines_of, mend_lines, write_text
+from hf_prosocial.files import append_json_lines, mend_lines, whole_lines_of, write_text
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -152,8 +152,7 @@ class Endpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, header + "\n")
             return {}
-        mend_lines(self.path)
-        first, *lines = lines_of(self.path) or [""]
+        first, *lines = whole_lines_of(self.path) or [""]
         if first != header:
             raise ValueError(
                 f"{self.path} holds answers of another model: {first!r:.200}, not {header}; choose another file"
@@ -163,4 +162,5 @@ class Endpoint:
             row = json.loads(line)
             name = row.pop("question")
             found[name] = Answer(**row)
+        mend_lines(self.path)
         return found
