@@ -40,9 +40,9 @@ def whole_lines_of(path: Path) -> list[str]:
 
 def mend_lines(path: Path) -> None:
     """Take that last line away, before the file is gone on with. Only once it is known to be the file that is meant."""
-    whole = "".join(line + "\n" for line in whole_lines_of(path))
-    if whole != path.read_text(encoding="utf-8"):
-        write_text(path, whole)
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        write_text(path, text[: text.rfind("\n") + 1])
 
 
 def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
