@@ -128,8 +128,11 @@ class Variants:
         source = str(released_vector()) if chosen.vector == RELEASED else chosen.vector
         scale = scale_beside(source) if chosen.scale is None else chosen.scale
         if (source, scale) not in self._edited:
+            # A vector is of the weights as they are on disk, so that the edit comes before the evaluation's dtype.
+            exact, _ = find_base(self.config.base).load()
+            HarmVector.from_pretrained(source).subtract_from(exact, scale)
             edited = copy.deepcopy(self.base)
-            HarmVector.from_pretrained(source).subtract_from(edited, scale)
+            edited.load_state_dict(exact.state_dict())
             self._edited[source, scale] = edited
         return self._edited[source, scale], {"scale": scale}
 

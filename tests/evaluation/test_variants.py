@@ -1,0 +1,28 @@
+"""A variant's model is the one that its edit leaves on disk, in the evaluation's dtype."""
+
+import pytest
+import torch
+from checkpoints import save_copies
+from reports import write_config
+from transformers import AutoModelForCausalLM
+
+from hf_prosocial.direg import HarmVector
+from hf_prosocial.evaluation.config import read_config
+from hf_prosocial.evaluation.variants import Variants
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_edited_variant_is_the_subtracted_checkpoint(tmp_path, tokenizer, saved_arm, dtype):
+    base, harmful = save_copies(tmp_path, tokenizer)
+    vector = HarmVector.extract(base, harmful, 0.3)
+    vector.save_pretrained(tmp_path / "vector")
+    variants = {"base": {}, "safe": {"vector": str(tmp_path / "vector"), "scale": 0.7}}
+    config = read_config(write_config(tmp_path, saved_arm, base=str(base), dtype=dtype, variants=variants))
+    opened = Variants(config).open("safe").model
+    on_disk = AutoModelForCausalLM.from_pretrained(vector.subtract(base, 0.7, tmp_path / "safe"), dtype=dtype)
+    expected = on_disk.state_dict() | dict(on_disk.named_buffers())
+    found = opened.state_dict() | dict(opened.named_buffers())
+    assert expected.keys() == found.keys()
+    for name, weights in expected.items():
+        assert found[name].dtype == weights.dtype, name
+        assert torch.equal(found[name], weights), name
