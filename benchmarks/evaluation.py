@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.evaluation_tables import main_tables
 from benchmarks.goals import Goal, report
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.evaluation.config import EvaluationConfig, read_config
@@ -32,6 +33,7 @@ NEW_TOKENS = 64
 def run() -> bool:
     config = read_config(CONFIG)
     metrics = evaluate(config, OUT)
+    print(main_tables(metrics))
     goals = [Goal("metrics made again from the replies, equal bytes", float(made_again(config)), ">= 1")]
     goals += [*claims(metrics), *safety(metrics), throughput(config)]
     return report("evaluation", goals)

@@ -35,6 +35,7 @@ def write_heads(folder, base_folder, *, seed=0, said="10 replies"):
     accuracy = {"mean": 0.5, "low": 0.4, "high": 0.6, "count": 10}
     record = {
         "model": str(base_folder),
+        "dtype": "float32",
         "weights": weight_hash(model, model.dtype),
         "layers": [1, 2],
         "validation": {

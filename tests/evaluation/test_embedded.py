@@ -22,8 +22,11 @@ REPLIES = ["tell me more", "", "so what", "help is there, you can ask", "i am sa
 
 
 def test_features_are_means_over_the_reply(base, tokenizer):
-    together = ReplyFeatures(base, tokenizer, [1, 2], batch_tokens=90)(PROMPTS, REPLIES)
-    for row, (prompt, reply) in enumerate(zip(PROMPTS, REPLIES, strict=True)):
+    # One prompt has as many replies as make a batch of its own, which reads the prompt once.
+    prompts = [*PROMPTS, *[PROMPTS[2]] * 9]
+    replies = [*REPLIES, *(f"{text} tell me {row}" for row, text in enumerate([*MILD, "so", "what", ""]))]
+    together = ReplyFeatures(base, tokenizer, [1, 2], batch_tokens=90)(prompts, replies)
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
         said = [{"role": "assistant", "content": reply}]
         before = tokenizer.apply_chat_template(prompt.messages(), tokenize=False, add_generation_prompt=True)
         whole = tokenizer.apply_chat_template([*prompt.messages(), *said], tokenize=False).rstrip()
@@ -40,6 +43,9 @@ def test_a_reply_is_read_once(base, tokenizer, monkeypatch):
     first = features(PROMPTS, REPLIES)
     monkeypatch.setattr(ReplyFeatures, "_states", None)
     np.testing.assert_array_equal(features(PROMPTS[::-1], REPLIES[::-1]), first[::-1])
+    monkeypatch.undo()
+    alone = ReplyFeatures(base, tokenizer, [1])(PROMPTS[:4], REPLIES[:4])
+    np.testing.assert_array_equal(features(PROMPTS[:4], REPLIES[:4]), alone)
     long = Prompt("mild", "9", (("user", "help me " * 200),))
     with pytest.raises(ValueError, match="the model that reads it holds 128"):
         features([long], ["so what"])
@@ -56,7 +62,7 @@ def test_heads_survive_the_disk_and_know_their_model(tmp_path, saved_arm):
     rewards = heads.heads["rewards"]
     expected = (read - rewards.mean) / rewards.deviation @ rewards.weight + rewards.bias
     np.testing.assert_allclose(scorer(PROMPTS, REPLIES), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(scorer(PROMPTS, REPLIES)[2:4], scorer(PROMPTS[2:4], REPLIES[2:4]))
+    np.testing.assert_array_equal(rewards(read)[2:4], rewards(read[2:4]))
     labels = judge(PROMPTS, REPLIES)
     assert labels == [REFUSAL[index] for index in heads.heads["refusal"](read).argmax(1)]
     record = json.loads((tmp_path / "heads" / "heads.json").read_text())

@@ -16,13 +16,15 @@ from hf_prosocial.files import sha256, write_text
 from hf_prosocial.identity import weight_hash
 from hf_prosocial.preference import OBJECTIVES
 
+_DTYPE = "bfloat16"
+
 
 def run_train_judges(
     pairs: Path, harmful: Path, benign: Path, completions: Path, base: str | None, layers: list[int], out: Path
 ) -> None:
     """Read every reply once, fit the heads, measure them on what they were not fitted to, and write all of it."""
     source = base or SMOLLM2
-    model, tokenizer = find_base(base).load("float32")
+    model, tokenizer = find_base(base).load(_DTYPE)
     features = ReplyFeatures(model, tokenizer, layers)
     rows = read_pair_rows(pairs, OBJECTIVES)
     chosen, rejected = features(rows.prompts, rows.chosen), features(rows.prompts, rows.rejected)
@@ -32,6 +34,7 @@ def run_train_judges(
     harm, harm_figures = fit_harm(read_harm_rows(harmful, benign, features), human[unsafe])
     record = {
         "model": source,
+        "dtype": _DTYPE,
         "weights": weight_hash(model, model.dtype),
         "layers": layers,
         "data": {file.name: sha256(file) for file in (pairs, harmful, benign, completions)},

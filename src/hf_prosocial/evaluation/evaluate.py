@@ -22,12 +22,21 @@ from .measures.signatures import warn_of
 from .measuring import measure
 from .overhead import overheads
 from .report import draw_all, eval_results, write_page
-from .runner import Benchmark, make_replies, objectives_of, read_benchmarks, reply_hashes, score_replies
-from .scoring import ANSWERS, Scoring
+from .runner import (
+    SCORES,
+    Benchmark,
+    make_replies,
+    objectives_of,
+    read_benchmarks,
+    reply_file,
+    reply_hashes,
+    score_replies,
+)
+from .scoring import ANSWERS, Scoring, kept
 from .variants import Variants
 from .win_rates import win_rates
 
-METRICS, REPORT, PICTURES, RESULTS = "metrics.json", "report.html", "pictures", "eval_results"
+METRICS, REPORT, PICTURES, RESULTS, CAPABILITY = "metrics.json", "report.html", "pictures", "eval_results", "capability"
 _VERSIONS = ("hf-prosocial", "torch", "transformers", "peft", "scipy", "scikit-learn", "moocore")
 
 
@@ -73,7 +82,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
             "differences": measured.differences,
             "signatures": measured.signatures,
             "win_rates": _win_rates(config, benchmarks, scored, out, objectives),
-            "capability": _capability(config, variants, benchmarks, scored, objectives),
+            "capability": _capability(config, variants, benchmarks, scored, out, objectives),
             "overhead": _overhead(config, variants, benchmarks, objectives),
             "replies": reply_hashes(out),
             "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
@@ -109,22 +118,37 @@ def _capability(
     variants: Variants,
     benchmarks: Mapping[str, Benchmark],
     answers: Mapping[str, list[Answers]],
+    out: Path,
     objectives: tuple[str, ...],
 ) -> dict[str, Any]:
-    if config.capability is None:
+    chosen = config.capability
+    if chosen is None:
         return {}
     uniform = Preference.uniform(objectives=objectives)
     with_rewards = [
         name for name, one in benchmarks.items() if one.config.measures == "rewards" and uniform in one.preferences
     ]
+    shared = {
+        "capability": asdict(chosen),
+        "files": [sha256(chosen.text), sha256(chosen.questions)],
+        "reference": variants.open(config.reference).settings,
+    }
     found: dict[str, Any] = {}
-    for variant, chosen in config.variants.items():
-        if chosen.in_words:
+    for variant in config.variants:
+        if config.variants[variant].in_words:
             continue  # Words about a preference are part of a conversation; a bare text has no place for them.
-        found[variant] = capability_figures(config.capability, variants, variant, objectives)
         own = [one for name in with_rewards for one in answers[name] if one.variant == variant]
-        if own and variant != config.reference:
-            found[variant] |= divergence(variants, variant, config.reference, own[0], uniform)
+        read = own[0] if own and variant != config.reference else None
+
+        def figures(variant: str = variant, read: Answers | None = read) -> dict[str, Any]:
+            measured = capability_figures(chosen, variants, variant, objectives)
+            if read is not None:
+                measured |= divergence(variants, variant, config.reference, read, uniform)
+            return _plain(measured)
+
+        replies = None if read is None else sha256(reply_file(out, variant, read.benchmark))
+        settings = shared | {"variant": variants.open(variant).settings, "replies": replies}
+        found[variant] = kept(out / SCORES / CAPABILITY / f"{variant}.json", settings, figures)
     return found
 
 

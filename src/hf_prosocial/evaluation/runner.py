@@ -134,11 +134,12 @@ def reply_hashes(out: Path) -> dict[str, str]:
 
 
 def _scored(answers: Answers, benchmark: BenchmarkConfig, scoring: Scoring, out: Path) -> Answers:
-    replies = reply_file(out, answers.variant, answers.benchmark)
+    replies = sha256(reply_file(out, answers.variant, answers.benchmark))
 
     def said(kind: str, ask: Any) -> list[Any]:
         path = out / SCORES / kind / answers.variant / f"{answers.benchmark}.json"
-        return kept(path, replies, scoring.identity(kind), lambda: ask(answers.each_prompt(), answers.replies))
+        settings = {"scorer": scoring.identity(kind), "replies": replies}
+        return kept(path, settings, lambda: ask(answers.each_prompt(), answers.replies))
 
     if benchmark.measures == "rewards":
         return answers.with_rewards(as_scores(said("rewards", scoring.reward_columns)))

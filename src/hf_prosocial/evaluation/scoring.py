@@ -1,11 +1,11 @@
 """Scorers and judges over kept replies: what each said is kept beside the replies that it was said of."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -36,6 +36,7 @@ from .prompts import Prompt
 from .scorers import ArmScorer, ClassifierScorer, Scorer
 
 ANSWERS = "answers"
+_Values = TypeVar("_Values")
 
 
 class Scoring:
@@ -149,16 +150,15 @@ class Scoring:
         return self._features[folder]
 
 
-def kept(path: Path, replies: Path, identity: dict[str, Any], compute: Callable[[], list[Any]]) -> list[Any]:
-    """What a scorer said of a file of replies: read where it was said of these replies, else asked and written.
+def kept(path: Path, settings: Mapping[str, Any], compute: Callable[[], _Values]) -> _Values:
+    """What was computed once: read where it was computed from the same settings, else computed and written.
 
     Args:
         path: where it is kept.
-        replies: the file of replies.
-        identity: of the scorer.
-        compute: one value a reply.
+        settings: all that it follows from, hashes among it.
+        compute: the values, as JSON has them.
     """
-    settings = json.loads(json.dumps({"scorer": identity, "replies": sha256(replies)}))
+    settings = json.loads(json.dumps(settings))
     if path.is_file():
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["settings"] == settings:

@@ -8,7 +8,8 @@ from .labels import HARM, REFUSAL
 _CARD = """# Embedded judges
 
 Linear heads on the hidden states of `{model}` (layers {layers}, averaged over the reply): rewards for five objectives,
-and judges of refusals and of harm. They need no network. Weights of the model: sha256 `{weights}`.
+and judges of refusals and of harm. They need no network. They read it in {dtype}, weights of sha256
+`{weights}`.
 
 Every figure is of replies that the head was not trained on: preference pairs in five folds of prompts; completions by
 leaving out one answering model at a time. The penalty is chosen without them as well. Intervals are 95 %.
@@ -49,6 +50,7 @@ def judges_card(record: Mapping[str, Any]) -> str:
     return _CARD.format(
         model=record["model"],
         layers=", ".join(map(str, record["layers"])),
+        dtype=record["dtype"],
         weights=record["weights"],
         rewards="\n".join(rewards),
         judges="\n\n".join(_judge(kind, names, validation[kind]) for kind, names in judges),

@@ -51,7 +51,8 @@ class Heads:
 
     Attributes:
         heads: as above.
-        record: layers, the model's hash, the data's, and how good each head is on what it was not trained on.
+        record: layers, the model's dtype and hash, the data's hashes, and how good each head is on what it was not
+            trained on.
     """
 
     heads: Mapping[str, Head]
@@ -94,7 +95,7 @@ class Heads:
         Raises:
             ValueError: the model that was found has other weights.
         """
-        model, tokenizer = find_base(self.record["model"]).load("float32")
+        model, tokenizer = find_base(self.record["model"]).load(self.record["dtype"])
         found, expected = weight_hash(model, model.dtype), self.record["weights"]
         if found != expected:
             raise ValueError(

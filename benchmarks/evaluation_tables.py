@@ -1,0 +1,70 @@
+"""The report's main tables as Markdown, for the README."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Metrics = Mapping[str, Any]
+
+
+def main_tables(metrics: Metrics) -> str:
+    """What each variant does on harmful and safe prompts, and what its replies to people in need are worth."""
+    return "\n\n".join([_safety(metrics), _rewards(metrics), _control(metrics), _capability(metrics)])
+
+
+def _safety(metrics: Metrics) -> str:
+    harm, refusals = metrics["figures"]["harm"], metrics["figures"]["over_refusal"]
+    heads = ["variant", *(f"ASR, {name}" for name in harm), *(f"{name}, safe prompts refused" for name in refusals)]
+    rows = []
+    for variant in metrics["variants"]:
+        cells = [_interval(one[variant]["asr"]) for one in harm.values()]
+        for one in refusals.values():
+            safe = one[variant]["safe"]
+            cells.append(f"{sum(safe[kind]['mean'] for kind in ('full_refusal', 'partial_refusal')):.3f}")
+        degenerate = sum(one[variant]["degenerate"]["mean"] * metrics["prompts"][name] for name, one in harm.items())
+        rows.append([variant, *cells, f"{degenerate:.0f} of {sum(metrics['prompts'][name] for name in harm)}"])
+    return _table([*heads, "degenerate replies to harmful prompts"], rows)
+
+
+def _rewards(metrics: Metrics) -> str:
+    rewards = metrics["figures"]["rewards"]
+    heads = ["variant", *(f"{kind}, {name}" for name in rewards for kind in ("MIP", "hypervolume"))]
+    rows = []
+    for variant in metrics["variants"]:
+        figures = [one[variant] for one in rewards.values()]
+        rows.append(
+            [
+                variant,
+                *(cell for one in figures for cell in (_interval(one["mip"]), _interval(one["hypervolume"], digits=0))),
+            ]
+        )
+    return _table(heads, rows)
+
+
+def _control(metrics: Metrics) -> str:
+    found = next(one for one in metrics["figures"]["rewards"].values() if any("control" in of for of in one.values()))
+    rows = []
+    for variant, one in found.items():
+        if variant == metrics["reference"] or "control" not in one:
+            continue
+        columns = one["control"]
+        held = sum(column["low"] > 0 for column in columns.values())
+        rows.append([variant, *(_interval(column, sign="+", digits=2) for column in columns.values()), str(held)])
+    return _table(["control by", *metrics["objectives"], "holds in"], rows)
+
+
+def _capability(metrics: Metrics) -> str:
+    heads = ["variant", "perplexity", "multiple choice", "KL from the base, nats per token"]
+    rows = []
+    for variant, one in metrics["capability"].items():
+        kl = _interval(one["divergence"]) if "divergence" in one else "0"
+        rows.append([variant, _interval(one["perplexity"], digits=2), _interval(one["multiple_choice"]), kl])
+    return _table(heads, rows)
+
+
+def _interval(found: Mapping[str, float], *, digits: int = 3, sign: str = "") -> str:
+    low, high = (f"{found[side]:{sign}.{digits}f}" for side in ("low", "high"))
+    return f"{found['mean']:{sign}.{digits}f} [{low}, {high}]"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *rows])
