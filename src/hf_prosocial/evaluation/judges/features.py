@@ -17,7 +17,7 @@ from hf_prosocial.evaluation.prompts import Prompt
 
 Features = Float[np.ndarray, "replies features"]
 Conversation = tuple[tuple[str, str], ...]
-_MANY = 8
+_MANY = 6
 _Read = dict[tuple[Conversation, str], Float[np.ndarray, " features"]]
 
 
