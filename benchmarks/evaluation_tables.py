@@ -41,12 +41,14 @@ def _rewards(metrics: Metrics) -> str:
 
 
 def _control(metrics: Metrics) -> str:
-    found = next(one for one in metrics["figures"]["rewards"].values() if any("control" in of for of in one.values()))
+    with_control = (
+        one for one in metrics["figures"]["rewards"].values() if any("control" in of for of in one.values())
+    )
     rows = []
-    for variant, one in found.items():
-        if variant == metrics["reference"] or "control" not in one:
-            continue
-        columns = one["control"]
+    for variant, one in next(with_control, {}).items():
+        columns = one.get("control", {})
+        if not any(column["mean"] for column in columns.values()):
+            continue  # It heeds no preference.
         held = sum(column["low"] > 0 for column in columns.values())
         rows.append([variant, *(_interval(column, sign="+", digits=2) for column in columns.values()), str(held)])
     return _table(["control by", *metrics["objectives"], "holds in"], rows)

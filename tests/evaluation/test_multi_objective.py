@@ -78,6 +78,8 @@ def test_control_is_the_diagonal_less_the_other_rows():
         others = [matrix[row, column] for row in range(3) if row != column]
         assert found[column].mean == pytest.approx(matrix[column, column] - np.mean(others))
     assert found[0].low > 0
+    heedless = np.repeat(rewards(3, preferences=1) / 3, 3, axis=1)
+    assert all((one.mean, one.low, one.high) == (0, 0, 0) for one in control(heedless))
     with pytest.raises(ValueError, match="under the 3 one-hot preferences, found 5"):
         control(rewards(3))
 

@@ -101,9 +101,9 @@ def control(z: Rewards) -> list[Estimate]:
         raise ValueError(f"control needs replies under the {k} one-hot preferences, found {rows} preferences")
     found = []
     for column in range(k):
-        own = z[:, column, column]
-        others = (z[:, :, column].sum(axis=1) - own) / (k - 1)
-        found.append(bootstrap_mean(own - others))
+        # Differences first: replies that heed no preference differ by exactly nothing, not by a rounding error.
+        over_each = z[:, column, [column]] - z[:, :, column]
+        found.append(bootstrap_mean(over_each.sum(axis=1) / (k - 1)))
     return found
 
 
