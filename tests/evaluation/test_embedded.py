@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from reports import MILD, write_heads, write_lines
 from sklearn.linear_model import LogisticRegression
+from small_evaluation import MILD, write_heads, write_lines
 from typer.testing import CliRunner
 
 from hf_prosocial import OBJECTIVES

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from reports import MILD, write_config, write_lines
+from small_evaluation import MILD, write_config, write_lines
 
 from hf_prosocial import OBJECTIVES
 from hf_prosocial.decoding import GuidedModel

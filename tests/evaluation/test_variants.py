@@ -3,7 +3,7 @@
 import pytest
 import torch
 from checkpoints import save_copies
-from reports import write_config
+from small_evaluation import write_config
 from transformers import AutoModelForCausalLM
 
 from hf_prosocial.direg import HarmVector
