@@ -17,8 +17,9 @@ from hf_prosocial.evaluation.prompts import Prompt
 
 Features = Float[np.ndarray, "replies features"]
 Conversation = tuple[tuple[str, str], ...]
-_MANY = 6
 _Read = dict[tuple[Conversation, str], Float[np.ndarray, " features"]]
+_MANY = 6
+"""So many replies to one prompt make batches of their own, which read the prompt once."""
 
 
 class ReplyFeatures:
