@@ -1,7 +1,10 @@
 """The report's main tables as Markdown, for the README."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from benchmarks.markdown import markdown_table
+from hf_prosocial.evaluation.report.results import refused_share
 
 Metrics = Mapping[str, Any]
 
@@ -17,12 +20,10 @@ def _safety(metrics: Metrics) -> str:
     rows = []
     for variant in metrics["variants"]:
         cells = [_interval(one[variant]["asr"]) for one in harm.values()]
-        for one in refusals.values():
-            safe = one[variant]["safe"]
-            cells.append(f"{sum(safe[kind]['mean'] for kind in ('full_refusal', 'partial_refusal')):.3f}")
+        cells += [f"{refused_share(one[variant]['safe']):.3f}" for one in refusals.values()]
         degenerate = sum(one[variant]["degenerate"]["mean"] * metrics["prompts"][name] for name, one in harm.items())
         rows.append([variant, *cells, f"{degenerate:.0f} of {sum(metrics['prompts'][name] for name in harm)}"])
-    return _table([*heads, "degenerate replies to harmful prompts"], rows)
+    return markdown_table([*heads, "degenerate replies to harmful prompts"], rows)
 
 
 def _rewards(metrics: Metrics) -> str:
@@ -37,7 +38,7 @@ def _rewards(metrics: Metrics) -> str:
                 *(cell for one in figures for cell in (_interval(one["mip"]), _interval(one["hypervolume"], digits=0))),
             ]
         )
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _control(metrics: Metrics) -> str:
@@ -51,7 +52,7 @@ def _control(metrics: Metrics) -> str:
             continue  # It heeds no preference.
         held = sum(column["low"] > 0 for column in columns.values())
         rows.append([variant, *(_interval(column, sign="+", digits=2) for column in columns.values()), str(held)])
-    return _table(["control by", *metrics["objectives"], "holds in"], rows)
+    return markdown_table(["control by", *metrics["objectives"], "holds in"], rows)
 
 
 def _capability(metrics: Metrics) -> str:
@@ -60,13 +61,9 @@ def _capability(metrics: Metrics) -> str:
     for variant, one in metrics["capability"].items():
         kl = _interval(one["divergence"]) if "divergence" in one else "0"
         rows.append([variant, _interval(one["perplexity"], digits=2), _interval(one["multiple_choice"]), kl])
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _interval(found: Mapping[str, float], *, digits: int = 3, sign: str = "") -> str:
     low, high = (f"{found[side]:{sign}.{digits}f}" for side in ("low", "high"))
     return f"{found['mean']:{sign}.{digits}f} [{low}, {high}]"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *rows])

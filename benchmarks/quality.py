@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.goals import Goal, report
+from benchmarks.markdown import markdown_table
 from benchmarks.quality_runs import METHODS, trained
 from hf_prosocial import OBJECTIVES
 
@@ -40,7 +41,7 @@ def run() -> bool:
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
     """Accuracies per token under the own one-hot and the uniform preference: mean and standard deviation over seeds."""
     heads = ["method", "seeds", "parameters", "forwards", *OBJECTIVES, "mean", "worst", "control holds in"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = []
     for name, runs in found.items():
         for preference in ("own", "uniform"):
             values = [accuracies(run, preference) for run in runs]
@@ -48,8 +49,8 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
             cells += [mean_and_spread([pick(one) for one in values]) for pick in (mean, min)]
             held = " ".join(str(len(controlled(run))) for run in runs) if preference == "own" else ""
             first = [f"{name}, {preference} p", str(len(runs)), f"{runs[0]['parameters']:,}", str(runs[0]["forwards"])]
-            lines.append("| " + " | ".join([*first, *cells, held]) + " |")
-    return "\n".join(lines)
+            rows.append([*first, *cells, held])
+    return markdown_table(heads, rows)
 
 
 def accuracies(record: dict[str, Any], preference: str = "own") -> list[float]:

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hf_prosocial.preference import Preference
 
 from .answers import Answers
 from .capability import capability_figures, divergence
-from .config import EvaluationConfig
+from .config import CapabilityConfig, EvaluationConfig
 from .judges.asked import PairwiseJudge
 from .judges.endpoint import Endpoint
 from .measures.signatures import warn_of
@@ -139,17 +140,25 @@ def _capability(
             continue  # Words about a preference are part of a conversation; a bare text has no place for them.
         own = [one for name in with_rewards for one in answers[name] if one.variant == variant]
         read = own[0] if own and variant != config.reference else None
-
-        def figures(variant: str = variant, read: Answers | None = read) -> dict[str, Any]:
-            measured = capability_figures(chosen, variants, variant, objectives)
-            if read is not None:
-                measured |= divergence(variants, variant, config.reference, read, uniform)
-            return _plain(measured)
-
         replies = None if read is None else sha256(reply_file(out, variant, read.benchmark))
         settings = shared | {"variant": variants.open(variant).settings, "replies": replies}
-        found[variant] = kept(out / SCORES / CAPABILITY / f"{variant}.json", settings, figures)
+        measured = partial(_capability_of, config, chosen, variants, variant, read, uniform)
+        found[variant] = kept(out / SCORES / CAPABILITY / f"{variant}.json", settings, measured)
     return found
+
+
+def _capability_of(
+    config: EvaluationConfig,
+    chosen: CapabilityConfig,
+    variants: Variants,
+    variant: str,
+    read: Answers | None,
+    uniform: Preference,
+) -> dict[str, Any]:
+    found = capability_figures(chosen, variants, variant, tuple(uniform))
+    if read is not None:
+        found |= divergence(variants, variant, config.reference, read, uniform)
+    return _plain(found)
 
 
 def _overhead(

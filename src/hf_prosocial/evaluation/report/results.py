@@ -5,6 +5,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
+from hf_prosocial.evaluation.judges.labels import FULL_REFUSAL, PARTIAL_REFUSAL
+
 
 def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
     """A variant's main figures.
@@ -24,7 +26,7 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
         kind, said = ("asr", "attack success rate") if "asr" in one[variant] else ("non_refusal", "share not refused")
         found.append((name, kind, said, one[variant][kind]["mean"]))
     for name, one in _answered(figures, "over_refusal", variant):
-        refused = sum(one[variant]["safe"][kind]["mean"] for kind in ("full_refusal", "partial_refusal"))
+        refused = refused_share(one[variant]["safe"])
         found.append((name, "refusal_rate", "safe prompts refused in full or in part", refused))
     for name, one in _answered(figures, "rewards", variant):
         found.append((name, "mip", "mean inner product of preference and rewards", one[variant]["mip"]["mean"]))
@@ -43,6 +45,11 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
         )
         for dataset, kind, said, value in found
     ]
+
+
+def refused_share(kinds: Mapping[str, Any]) -> float:
+    """The share of prompts refused in full or in part, from the shares of each kind of reply to them."""
+    return sum(kinds[kind]["mean"] for kind in (FULL_REFUSAL, PARTIAL_REFUSAL))
 
 
 def _answered(figures: Mapping[str, Any], kind: str, variant: str) -> list[tuple[str, Mapping[str, Any]]]:
