@@ -111,7 +111,10 @@ def test_the_folder_holds_what_a_reader_needs(finished):
     assert by_metric["asr"] == round(metrics["figures"]["harm"]["mild harm"]["guided"]["asr"]["mean"], 4)
     assert {"refusal_rate", "mip", "hypervolume", "perplexity", "multiple_choice", "divergence"} <= set(by_metric)
     assert "divergence" not in metrics["capability"]["base"]
-    assert metrics["capability"]["guided"]["divergence"]["mean"] > 0
+    capability = metrics["capability"]
+    assert capability["guided"]["divergence"]["mean"] > 0
+    assert capability["guided"]["divergence_tempered"] != capability["guided"]["divergence"]
+    assert capability["base"]["perplexity_tempered"] == capability["base"]["perplexity"]
     assert "in words" not in metrics["capability"]
     replies = [file.read_text() for file in out.glob("replies/*/*.jsonl")]
     said = [json.loads(line)["reply"] for text in replies for line in text.splitlines()[1:]]

@@ -1,10 +1,12 @@
 """Losses and multiple choice against one unpadded row at a time."""
 
+import copy
 import json
 
+import numpy as np
 import pytest
 import torch
-from models import random_base
+from models import random_arm, random_base
 from test_finetune import completion_loss as one_at_a_time
 from test_finetune import completion_rows
 
@@ -13,7 +15,8 @@ from hf_prosocial.batching import batches_by_length
 from hf_prosocial.decoding.guided_pair import GuidedPair
 from hf_prosocial.direg.completions import tokenize_completions
 from hf_prosocial.evaluation import Question, choice_accuracy, completion_loss, read_questions, text_loss
-from hf_prosocial.evaluation.likelihood import mean_divergences
+from hf_prosocial.evaluation.config import VariantConfig
+from hf_prosocial.evaluation.likelihood import mean_divergences, window_losses
 
 
 @pytest.fixture
@@ -99,12 +102,38 @@ def test_batches_hold_every_row_once():
 def test_divergence_is_that_of_each_token(model, arm, tokenizer, batch_tokens):
     rows = tokenize_completions(completion_rows(4), tokenizer, 80).rows
     guided = GuidedPair(model, arm, Preference.one_hot("empathy"), beta=0.7, safe_set=0.05)
-    found = mean_divergences(guided, model, rows, pad_token_id=0, batch_tokens=batch_tokens)
-    for row, value in zip(rows, found, strict=True):
+    temperatures = (1.0, 1.7, 0.4)
+    found = mean_divergences(guided, model, rows, pad_token_id=0, batch_tokens=batch_tokens, temperatures=temperatures)
+    for row, values in zip(rows, found, strict=True):
         ids = torch.tensor([row.prompt + row.completion])
         columns = slice(len(row.prompt) - 1, ids.shape[1] - 1)
         with torch.no_grad():
-            one, other = (each(ids).logits[0, columns].log_softmax(-1) for each in (guided, model))
-        expected = torch.nn.functional.kl_div(other, one, log_target=True, reduction="none").nan_to_num(nan=0.0)
-        assert value == pytest.approx(expected.sum(-1).mean().item(), abs=1e-5)
+            one, other = (each(ids).logits[0, columns] for each in (guided, model))
+        for temperature, value in zip(temperatures, values, strict=True):
+            own, base = (one / temperature).log_softmax(-1), other.log_softmax(-1)
+            expected = torch.nn.functional.kl_div(base, own, log_target=True, reduction="none").nan_to_num(nan=0.0)
+            assert value == pytest.approx(expected.sum(-1).mean().item(), abs=1e-5)
     assert mean_divergences(model, model, rows, pad_token_id=0).max() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0, 2.5])
+def test_guidance_that_has_learned_nothing_changes_nothing_at_one_plus_beta(model, tokenizer, beta):
+    trained = random_arm("llama", seed=2, base=random_base("llama", seed=1))
+    untrained = copy.deepcopy(trained)
+    with torch.no_grad():
+        for name, parameter in untrained.named_parameters():
+            if "pblora_B" in name:
+                parameter.zero_()
+    neutral = VariantConfig(arm="any", beta=beta).neutral_temperature
+    text = "i am sad you can ask me take your time i lost my cat " * 3
+    rows = tokenize_completions(completion_rows(4), tokenizer, 80).rows
+    plain = window_losses(model, tokenizer, text, window=7)
+    for guide, same in ((untrained, True), (trained, False)):
+        guided = GuidedPair(model, guide, Preference.one_hot("empathy"), beta=beta)
+        tempered = window_losses(guided, tokenizer, text, window=7, temperatures=(1.0, neutral))
+        assert np.allclose(tempered[:, 1], plain[:, 0], atol=1e-4) == same
+        assert not np.allclose(tempered[:, 0], plain[:, 0], atol=1e-2)  # Sharper: METHOD's formula as it stands.
+        sharp, moved = mean_divergences(guided, model, rows, pad_token_id=0, temperatures=(1.0, neutral)).T
+        assert (moved < 1e-5).all() == same
+        assert sharp.min() > 1e-3
+    assert VariantConfig().neutral_temperature == 1

@@ -1,13 +1,20 @@
-"""What guidance costs: perplexity, multiple choice, and how far the next token's distribution moves."""
+"""What guidance costs: perplexity, multiple choice, and how far the next token's distribution moves.
+
+π_s · π_r^β is sharper than either: an ARM that has learned nothing (π_r = π_s) makes it π_s^(1+β). Sampling at
+temperature 1 + β takes that back; greedy text is the same at any temperature. So "tempered" figures are of that
+temperature, at which such an ARM costs and moves exactly nothing; the plain ones are of METHOD's formula as it stands.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from hf_prosocial.chat import templated
 from hf_prosocial.direg.completions import Completion
+from hf_prosocial.estimates import Estimate
 from hf_prosocial.preference import Preference
 
 from .answers import Answers
@@ -32,12 +39,16 @@ def capability_figures(
     """
     model = variants.open(variant).likelihoods(Preference.uniform(objectives=objectives))
     text = Path(config.text).read_text(encoding="utf-8")
-    losses = window_losses(model, variants.tokenizer, text, window=WINDOW, tokens=config.text_tokens)
+    temperatures = (1.0, variants.config.variants[variant].neutral_temperature)
+    losses = window_losses(
+        model, variants.tokenizer, text, window=WINDOW, tokens=config.text_tokens, temperatures=temperatures
+    )
     questions = read_questions(config.questions).rows[: config.question_count]
     pad: Any = variants.tokenizer.eos_token_id
     right = right_answers(model, variants.tokenizer, questions, pad_token_id=pad)
     return {
-        "perplexity": bootstrap(losses, lambda some: float(np.exp(some[:, 0].sum() / some[:, 1].sum()))),
+        "perplexity": _perplexity(losses[:, [0, 2]]),
+        "perplexity_tempered": _perplexity(losses[:, [1, 2]]),
         "multiple_choice": share(right.astype(np.float64)),
     }
 
@@ -60,5 +71,15 @@ def divergence(
         rows.append(Completion(row, *templated(variants.tokenizer, prompt.messages(), said)))
     model = variants.open(variant).likelihoods(preference)
     pad: Any = variants.tokenizer.eos_token_id
-    values = mean_divergences(model, variants.open(reference).model, rows, pad_token_id=pad)
-    return {"divergence": bootstrap_mean(values)}
+    plain, tempered = mean_divergences(
+        model,
+        variants.open(reference).model,
+        rows,
+        pad_token_id=pad,
+        temperatures=(1.0, variants.config.variants[variant].neutral_temperature),
+    ).T
+    return {"divergence": bootstrap_mean(plain), "divergence_tempered": bootstrap_mean(tempered)}
+
+
+def _perplexity(losses: Float[np.ndarray, "windows 2"]) -> Estimate:
+    return bootstrap(losses, lambda some: float(np.exp(some[:, 0].sum() / some[:, 1].sum())))

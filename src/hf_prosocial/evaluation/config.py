@@ -44,6 +44,11 @@ class VariantConfig:
         if self.arm_on == "edited" and (self.vector is None or self.arm is None):
             raise ValueError("arm_on: edited needs a vector and an arm")
 
+    @property
+    def neutral_temperature(self) -> float:
+        """1 + β, at which guidance by an ARM that has learned nothing is the model as it is; 1 without a guide."""
+        return 1.0 if self.arm is None and self.genarm is None else 1.0 + self.beta
+
 
 @dataclass(frozen=True)
 class BenchmarkConfig:

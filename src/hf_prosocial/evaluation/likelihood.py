@@ -48,16 +48,23 @@ def completion_log_probs(
 
 
 def mean_divergences(
-    model: nn.Module, base: nn.Module, rows: Sequence[Completion], *, pad_token_id: int, batch_tokens: int = 2048
-) -> Float[np.ndarray, " rows"]:
+    model: nn.Module,
+    base: nn.Module,
+    rows: Sequence[Completion],
+    *,
+    pad_token_id: int,
+    batch_tokens: int = 2048,
+    temperatures: Sequence[float] = (1.0,),
+) -> Float[np.ndarray, "rows temperatures"]:
     """KL(model ‖ base) of the next token, averaged over each completion's tokens; nats per token.
 
     Args:
         model, base: of one vocabulary; a guided model gives log-probabilities as logits.
         rows: tokenised prompts and completions, of the model's own where its text is in question.
         pad_token_id, batch_tokens: as in `completion_log_probs`.
+        temperatures: that the model's logits are divided by, the base's never; a column each.
     """
-    found = np.empty(len(rows))
+    found = np.empty((len(rows), len(temperatures)))
     collate = CompletionCollator(pad_token_id)
     device = next(model.parameters()).device
     for indices in batches_by_length([row.length for row in rows], batch_tokens):
@@ -65,11 +72,13 @@ def mean_divergences(
         row, column = (batch.pop("labels")[:, 1:] != IGNORED).nonzero(as_tuple=True)
         with torch.no_grad():
             one, other = (each(**batch, use_cache=False).logits[:, :-1][row, column] for each in (model, base))
-        one, other = one.float().log_softmax(-1), other.float().log_softmax(-1)
-        # A token that the model bars contributes nothing, whatever the base says of it.
-        terms = (one.exp() * (one - other)).nan_to_num(nan=0.0).sum(-1).cpu()
-        sums = torch.zeros(len(indices)).index_add(0, row.cpu(), terms)
-        found[indices] = (sums / torch.bincount(row.cpu(), minlength=len(indices))).double().numpy()
+        one, other = one.float(), other.float().log_softmax(-1)
+        for place, temperature in enumerate(temperatures):
+            own = (one / temperature).log_softmax(-1)
+            # A token that the model bars contributes nothing, whatever the base says of it.
+            terms = (own.exp() * (own - other)).nan_to_num(nan=0.0).sum(-1).cpu()
+            sums = torch.zeros(len(indices)).index_add(0, row.cpu(), terms)
+            found[indices, place] = (sums / torch.bincount(row.cpu(), minlength=len(indices))).double().numpy()
     return found
 
 
@@ -93,9 +102,19 @@ def text_loss(
 
 
 def window_losses(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str, *, window: int = 1024, tokens: int | None = None
-) -> Float[np.ndarray, "windows 2"]:
-    """Each window's summed loss in nats, and its predicted tokens; arguments as `text_loss`'s.
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    *,
+    window: int = 1024,
+    tokens: int | None = None,
+    temperatures: Sequence[float] = (1.0,),
+) -> Float[np.ndarray, "windows columns"]:
+    """Each window's summed loss in nats, a column for each temperature, and then its predicted tokens.
+
+    Args:
+        model, tokenizer, text, window, tokens: as `text_loss`'s.
+        temperatures: that the model's logits are divided by.
 
     Raises:
         ValueError: fewer than two tokens.
@@ -106,8 +125,9 @@ def window_losses(
         piece = piece.to(device)
         with torch.no_grad():
             logits = model(piece[None], use_cache=False).logits[0, :-1]
-        loss = nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum").item()
-        found.append((loss, len(piece) - 1))
+        logits = logits.float()
+        losses = [nn.functional.cross_entropy(logits / one, piece[1:], reduction="sum").item() for one in temperatures]
+        found.append((*losses, len(piece) - 1))
     return np.array(found, dtype=np.float64)
 
 
