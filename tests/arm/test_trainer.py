@@ -65,7 +65,7 @@ def defined_loss(arm, chosen_pairs, args):
             lengths = len(pair.chosen), len(pair.rejected)
             per_token = (chosen - of_base[0]) / lengths[0] - (rejected - of_base[1]) / lengths[1]
             margin = per_token * 2 / (1 / lengths[0] + 1 / lengths[1])
-        loss = -log_sigmoid(args.beta_r * margin)
+        loss = -log_sigmoid(args.beta_r * margin) - args.rpo_alpha * chosen / len(pair.chosen)
         if args.preference_contrast:
             other, _ = drawn(pair, args, sampling="dirichlet", draw=1)
             other_chosen, other_rejected = reply_log_probs(arm, pair, other)
@@ -99,8 +99,10 @@ def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
 @pytest.mark.parametrize("sampling", ["dirichlet", "size_biased"])
 @pytest.mark.parametrize("contrast", [0.0, 1.5])
 @pytest.mark.parametrize("length_free", [False, True])
-@pytest.mark.parametrize("relative", [False, True])
-def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampling, contrast, length_free, relative):
+@pytest.mark.parametrize(("relative", "rpo_alpha"), [(False, 0.0), (True, 0.0), (True, 0.7)])
+def test_loss_and_gradient_are_the_definition(
+    pairs, tokenizer, tmp_path, sampling, contrast, length_free, relative, rpo_alpha
+):
     args = training_arguments(
         tmp_path,
         preference_sampling=sampling,
@@ -108,6 +110,7 @@ def test_loss_and_gradient_are_the_definition(pairs, tokenizer, tmp_path, sampli
         conflict="none",
         length_free=length_free,
         relative_to_base=relative,
+        rpo_alpha=rpo_alpha,
     )
     arm = random_arm("llama", seed=2)
     trainer = ArmTrainer(arm, args, pairs, tokenizer)
@@ -220,6 +223,7 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
         {"preference_concentration": -1.0},
         {"w2_learning_rate_ratio": 0.0},
         {"preference_contrast": -0.5},
+        {"rpo_alpha": -1.0},
         {"preference_contrast": float("nan")},
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):

@@ -62,6 +62,7 @@ class ArmTrainingArguments(PairTrainingArguments):
         w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
         conflict: how the objectives' gradients become one update: "pcgrad", each loses what conflicts with another;
             "upgrad", likewise by TorchJD's projection; "none", the weighted sum  [PARM].
+        rpo_alpha: the weight of `chosen_losses` beside ℓ, under the name that TRL has for it; 0 leaves METHOD's loss.
         preference_contrast: γ, the weight of `contrast_losses` beside METHOD's loss; above 0 each row is run under two
             preferences, which doubles the cost.
     """
@@ -73,6 +74,7 @@ class ArmTrainingArguments(PairTrainingArguments):
     preference_divisions: int = field(default=4, metadata={"help": "steps of the grid: multiples of 1/n"})
     preference_corners: bool = field(default=True, metadata={"help": "whether the grid has one-hot preferences"})
     w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
+    rpo_alpha: float = field(default=0.0, metadata={"help": "weight of the chosen replies' loss per token [RPO]"})
     preference_contrast: float = field(default=0.0, metadata={"help": "weight γ of the contrast of two preferences"})
     conflict: Conflict = field(default="pcgrad", metadata={"help": "pcgrad, upgrad or none (a weighted sum)"})
 
@@ -83,8 +85,9 @@ class ArmTrainingArguments(PairTrainingArguments):
                 "preference_concentration and w2_learning_rate_ratio must be above 0, found "
                 f"{self.preference_concentration} and {self.w2_learning_rate_ratio}"
             )
-        if not 0 <= self.preference_contrast < math.inf:
-            raise ValueError(f"preference_contrast must be 0 or above, found {self.preference_contrast}")
+        for name, weight in (("rpo_alpha", self.rpo_alpha), ("preference_contrast", self.preference_contrast)):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} must be 0 or above, found {weight}")
         if self.preference_sampling not in get_args(Sampling):
             raise ValueError(
                 f"preference_sampling is {', '.join(get_args(Sampling))}, found {self.preference_sampling!r}"

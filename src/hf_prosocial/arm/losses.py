@@ -31,6 +31,19 @@ def length_free_margins(
     return harmonic_mean * summed_margins(log_probs / tokens)
 
 
+def chosen_losses(log_probs: Float[Tensor, "2 rows"], tokens: Float[Tensor, "2 rows"]) -> Float[Tensor, " rows"]:
+    """−log π_r(y_w | x, p) / |y_w|, nats per token: the negative log-likelihood that RPO adds to ℓ  [arXiv 2404.19733].
+
+    ℓ is content when both replies become unlikely, the rejected one faster. What guides decoding is a distribution, and
+    one that has left the chosen replies guides to neither.
+
+    Args:
+        log_probs: of the chosen and the rejected replies.
+        tokens: the replies' lengths |y_w|, |y_l|.
+    """
+    return -log_probs[0] / tokens[0]
+
+
 def contrast_losses(
     margins: Float[Tensor, "2 rows"], weights: Float[Tensor, "2 rows"], beta_r: float
 ) -> Float[Tensor, " rows"]:

@@ -15,7 +15,7 @@ from hf_prosocial.pblora.row_dropout import seed_rows
 from .arguments import ArmTrainingArguments
 from .batch import pair_log_probs, reply_tokens
 from .conflict import conflict_weights
-from .losses import contrast_losses, length_free_margins, pair_losses
+from .losses import chosen_losses, contrast_losses, length_free_margins, pair_losses
 from .pair_trainer import PairTrainer
 from .pairs import Pairs
 from .preference_sampling import PreferenceSampler, Sampling
@@ -28,7 +28,8 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
     g_i = ∇L_i, the step descends Σ w_i g_i, w from the g's Gramian (`conflict_weights`): the micro-batches' and the
     processes' gradients are summed per objective first. One backward pass gives all g_i (`ObjectiveGradients`).
 
-    With `preference_contrast` γ, ℓ_row + γ · the row's contrast loss stands in ℓ_row's place.
+    With `rpo_alpha` α and `preference_contrast` γ, ℓ_row + α · −log π_r(y_w)/|y_w| + γ · the row's contrast loss stands
+    in ℓ_row's place.
 
     Args:
         model: a `PeftModel` with one active PBLoRA adapter.
@@ -107,9 +108,12 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
         losses = pair_losses(margins, settings.beta_r)
         if model.training:
             self.figures.add_rows(objective, losses, margins)
+        tokens = reply_tokens(inputs["segments"])
+        if settings.rpo_alpha > 0:
+            losses = losses + settings.rpo_alpha * chosen_losses(log_probs[0], tokens)
         if settings.preference_contrast > 0:
             own = torch.stack(drawn)[:, torch.arange(len(p)), objective.cpu()].to(losses.device)
-            both = length_free_margins(log_probs, reply_tokens(inputs["segments"]))
+            both = length_free_margins(log_probs, tokens)
             contrast = contrast_losses(both, own, settings.beta_r)
             losses = losses + settings.preference_contrast * contrast
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
