@@ -26,14 +26,16 @@ def run(path, out):
         return evaluate(read_config(path), out)
 
 
+def write_capability(folder):
+    (folder / "text.txt").write_text(" ".join(MILD * 20))
+    questions = [{"question": "what is it", "options": "A. a cat\nB. help", "answer": "B. help"}] * 3
+    return {"text": str(folder / "text.txt"), "questions": write_lines(folder / "q.jsonl", questions)}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, saved_arm):
     tmp_path = tmp_path_factory.mktemp("evaluation")
-    text = " ".join(MILD * 20)
-    (tmp_path / "text.txt").write_text(text)
-    questions = [{"question": "what is it", "options": "A. a cat\nB. help", "answer": "B. help"}] * 3
-    capability = {"text": str(tmp_path / "text.txt"), "questions": write_lines(tmp_path / "q.jsonl", questions)}
-    path = write_config(tmp_path, saved_arm, capability=capability)
+    path = write_config(tmp_path, saved_arm, capability=write_capability(tmp_path))
     return path, tmp_path / "out", run(path, tmp_path / "out")
 
 
@@ -189,6 +191,17 @@ def test_overhead_is_measured_in_turn(tmp_path, saved_arm):
     guided = metrics["overhead"]["guided"]
     assert 0 < guided["least"] <= guided["ratio"] <= guided["most"]
     assert "Decoding overhead" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_gains_are_drawn_over_how_far_strengths_move(tmp_path, saved_arm):
+    strengths = {f"β {beta}": {"arm": str(saved_arm[1]), "beta": beta} for beta in (0.1, 2)}
+    path = write_config(tmp_path, saved_arm, variants={"base": {}, **strengths}, capability=write_capability(tmp_path))
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(config | {"benchmarks": {"support": config["benchmarks"]["support"]}}))
+    metrics = run(path, tmp_path / "out")
+    weak, strong = (metrics["capability"][name]["divergence_tempered"]["mean"] for name in strengths)
+    assert 0 < weak < strong
+    assert (tmp_path / "out" / "pictures" / "gains-support.png").is_file()
 
 
 def test_a_benchmark_may_be_for_some_variants(tmp_path, saved_arm):

@@ -39,6 +39,9 @@ def draw_all(metrics: Metrics, folder: Path) -> list[str]:
             found.append(_draw_control(variants, metrics["objectives"], folder / f"control-{_plain(name)}.png"))
         if _fronts(variants, metrics["objectives"]):
             found.append(_draw_fronts(variants, metrics["objectives"], folder / f"fronts-{_plain(name)}.png"))
+        moved = {one: metrics["capability"].get(one, {}).get("divergence_tempered") for one in variants}
+        if sum(one is not None for one in moved.values()) > 1:
+            found.append(_draw_gains(metrics, variants, moved, folder / f"gains-{_plain(name)}.png"))
     return found
 
 
@@ -134,6 +137,35 @@ def _draw_fronts(variants: Mapping[str, Any], objectives: Sequence[str], file: P
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(variants))
     figure.suptitle("mean rewards along the edges between two objectives, standard deviations over the reference")
     figure.savefig(file, dpi=110)
+    return file.name
+
+
+def _draw_gains(metrics: Metrics, variants: Mapping[str, Any], moved: Mapping[str, Any], file: Path) -> str:
+    """MIP against the divergence; variants that differ in strength alone are one line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.8), layout="constrained")
+    axes = figure.subplots()
+    methods: dict[tuple[Any, ...], list[str]] = {}
+    for name in variants:
+        if moved[name] is not None:
+            own = metrics["variants"][name]["variant"]
+            method = tuple(value for key, value in own.items() if key not in ("beta", "scale"))
+            methods.setdefault(method, []).append(name)
+    for place, names in enumerate(methods.values()):
+        names = sorted(names, key=lambda name: moved[name]["mean"])
+        x = [moved[name]["mean"] for name in names]
+        mips = [variants[name]["mip"] for name in names]
+        y = np.array([one["mean"] for one in mips])
+        bars = [y - [one["low"] for one in mips], [one["high"] for one in mips] - y]
+        axes.errorbar(x, y, yerr=np.maximum(bars, 0), fmt="o-", capsize=2, linewidth=1, color=f"C{place}")
+        for name, *at in zip(names, x, y, strict=True):
+            axes.annotate(name, at, xytext=(4, 4), textcoords="offset points", fontsize=7, color=f"C{place}")
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set_xlabel(f"KL to {metrics['reference']} at temperature 1 + β, nats per token")
+    axes.set_ylabel("mean inner product of preference and rewards")
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=120)
     return file.name
 
 
