@@ -75,7 +75,7 @@ def generate(
     beta: Annotated[float, typer.Option(help="Strength of guidance, >= 0.")] = DEFAULT_BETA,
     safe_set: Annotated[float | None, typer.Option(help="Keep tokens with at least this share of the best.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)] = 96,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0.0)] = 0.0,
+    temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
     normalize: Annotated[bool, typer.Option(help="Rescale weights that do not sum to 1.")] = False,
     allow_mismatch: AllowOption = None,

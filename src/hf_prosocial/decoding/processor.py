@@ -20,6 +20,9 @@ class ProSocialProcessor(GuidedProcessor):
     It works with greedy search, sampling, beams, several sequences a prompt, left-padded batches, assisted and
     prompt-lookup decoding, and pipelines; one instance serves any number of prompts, one call of generate at a time.
 
+    Guidance sharpens: where π_r says what π_s says, π_s · π_r^β is π_s^(1+β). To sample with the base's own spread,
+    give `generate` a temperature of 1 + β (times one's own); greedy search does not mind.
+
     Args:
         arm: a PV-ARM, from `load_arm`, in evaluation mode, on any device and in any dtype.
         preference: one for all rows, or as many as the batch has prompts; they are expanded as generate expands rows.
