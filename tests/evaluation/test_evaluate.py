@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from small_evaluation import MILD, write_config, write_lines
 
 from hf_prosocial import OBJECTIVES
@@ -144,6 +145,15 @@ def test_a_killed_run_goes_on(tmp_path, saved_arm, monkeypatch):
     again = run(path, tmp_path / "killed")
     assert json.dumps(again["figures"]) == json.dumps(whole["figures"])
     assert again["differences"] == whole["differences"]
+
+
+def test_two_evaluations_do_not_share_a_folder(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".lock"), pytest.raises(ValueError, match="another evaluation is writing into"):
+        run(path, out)
+    assert [file.name for file in out.iterdir()] in ([], [".lock"])
 
 
 def test_replies_to_other_prompts_are_refused(tmp_path, saved_arm):

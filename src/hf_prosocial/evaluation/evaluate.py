@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from hf_prosocial.bases import SMOLLM2
@@ -38,6 +39,7 @@ from .variants import Variants
 from .win_rates import win_rates
 
 METRICS, REPORT, PICTURES, RESULTS, CAPABILITY = "metrics.json", "report.html", "pictures", "eval_results", "capability"
+LOCK = ".lock"
 _VERSIONS = ("hf-prosocial", "torch", "transformers", "peft", "scipy", "scikit-learn", "moocore")
 
 
@@ -53,10 +55,24 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
         what metrics.json holds.
 
     Raises:
-        ValueError, OSError: whatever is wrong with the configuration, the data, a model or a judge; what was made is
-            kept.
+        ValueError, OSError: whatever is wrong with the configuration, the data, a model or a judge, or another
+            evaluation at work in the folder; what was made is kept.
     """
     out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    # A lock of the operating system's, so that a killed run leaves none behind.
+    lock = FileLock(out / LOCK, blocking=False)
+    try:
+        with lock:
+            return _evaluate(config, out)
+    except Timeout as error:
+        raise ValueError(
+            f"another evaluation is writing into {out}, and both would make the same replies; wait for it, or choose "
+            "another folder"
+        ) from error
+
+
+def _evaluate(config: EvaluationConfig, out: Path) -> dict[str, Any]:
     variants = Variants(config)
     objectives = objectives_of(config, variants)
     benchmarks = read_benchmarks(config, objectives)

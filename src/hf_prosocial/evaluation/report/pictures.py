@@ -159,8 +159,8 @@ def _draw_gains(metrics: Metrics, variants: Mapping[str, Any], moved: Mapping[st
         y = np.array([one["mean"] for one in mips])
         bars = [y - [one["low"] for one in mips], [one["high"] for one in mips] - y]
         axes.errorbar(x, y, yerr=np.maximum(bars, 0), fmt="o-", capsize=2, linewidth=1, color=f"C{place}")
-        for name, *at in zip(names, x, y, strict=True):
-            axes.annotate(name, at, xytext=(4, 4), textcoords="offset points", fontsize=7, color=f"C{place}")
+        for name, across, up in zip(names, x, y, strict=True):
+            axes.annotate(name, (across, up), xytext=(4, 4), textcoords="offset points", fontsize=7, color=f"C{place}")
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.set_xlabel(f"KL to {metrics['reference']} at temperature 1 + β, nats per token")
     axes.set_ylabel("mean inner product of preference and rewards")
