@@ -26,3 +26,11 @@ def test_an_edited_variant_is_the_subtracted_checkpoint(tmp_path, tokenizer, sav
     for name, weights in expected.items():
         assert found[name].dtype == weights.dtype, name
         assert torch.equal(found[name], weights), name
+
+
+def test_guided_variants_sample_with_the_bases_spread(tmp_path, saved_arm):
+    guided = {"guided": {"arm": str(saved_arm[1]), "beta": 0.8}, "strong": {"arm": str(saved_arm[1]), "beta": 2}}
+    path = write_config(tmp_path, saved_arm, temperature=0.7, variants={"base": {}, **guided})
+    variants = Variants(read_config(path))
+    found = {name: variants.open(name).settings["generation"]["temperature"] for name in ("base", "guided", "strong")}
+    assert found == {"base": 0.7, "guided": pytest.approx(0.7 * 1.8), "strong": pytest.approx(0.7 * 3)}

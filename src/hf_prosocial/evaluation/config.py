@@ -205,7 +205,8 @@ class EvaluationConfig:
         dtype: of the base.
         max_new_tokens: the most of a reply.
         batch_tokens: the most tokens of a batch, padding and replies included.
-        temperature: 0 is greedy.
+        temperature: of the base; guided variants sample at 1 + β times it, so that all have the same spread. 0 is
+            greedy.
         seed: of sampling and of resampling.
     """
 

@@ -90,7 +90,8 @@ class Variants:
         guide, found = self._guide(chosen, model)
         options: dict[str, Any] = {"do_sample": False}
         if self.config.temperature > 0:
-            options = {"do_sample": True, "temperature": self.config.temperature}
+            temperature = self.config.temperature * chosen.neutral_temperature
+            options = {"do_sample": True, "temperature": temperature}
         replier = ChatReplier(
             model,
             self.tokenizer,
