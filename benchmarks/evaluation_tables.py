@@ -56,11 +56,43 @@ def _control(metrics: Metrics) -> str:
 
 
 def _capability(metrics: Metrics) -> str:
-    heads = ["variant", "perplexity", "multiple choice", "KL from the base, nats per token"]
+    heads = ["variant", "perplexity", "at 1 + β", "multiple choice", "KL from the base, nats per token", "at 1 + β"]
     rows = []
     for variant, one in metrics["capability"].items():
-        kl = _interval(one["divergence"]) if "divergence" in one else "0"
-        rows.append([variant, _interval(one["perplexity"], digits=2), _interval(one["multiple_choice"]), kl])
+        perplexities = [_interval(one[kind], digits=2) for kind in ("perplexity", "perplexity_tempered")]
+        kls = [_interval(one[kind]) if kind in one else "0" for kind in ("divergence", "divergence_tempered")]
+        rows.append([variant, *perplexities, _interval(one["multiple_choice"]), *kls])
+    return markdown_table(heads, rows)
+
+
+def gains_table(metrics: Metrics, benchmark: str) -> str:
+    """What each variant's replies are worth, and how far it moves its base; at temperature 1 + β but for "plain"."""
+    heads = [
+        "variant",
+        "KL from the base",
+        "MIP",
+        "hypervolume",
+        "control holds in",
+        "degenerate",
+        "perplexity",
+        "perplexity, plain",
+    ]
+    rows = []
+    for variant in metrics["variants"]:
+        costs = metrics["capability"].get(variant, {})  # None of a preference in words.
+        rewards = metrics["figures"]["rewards"][benchmark].get(variant)
+        cells = [_interval(costs["divergence_tempered"]) if "divergence_tempered" in costs else ""]
+        if rewards is None:
+            cells += [""] * 4
+        else:
+            text = metrics["figures"]["text"][benchmark][variant]
+            columns = rewards["control"].values()
+            held = str(sum(column["low"] > 0 for column in columns)) if any(one["mean"] for one in columns) else ""
+            degenerate = f"{text['degenerate']['mean'] * text['replies']:.0f} of {text['replies']}"
+            cells += [_interval(rewards["mip"]), _interval(rewards["hypervolume"], digits=0), held, degenerate]
+        for kind in ("perplexity_tempered", "perplexity"):
+            cells.append(f"{costs[kind]['mean']:.2f}" if costs else "")
+        rows.append([variant, *cells])
     return markdown_table(heads, rows)
 
 
