@@ -162,6 +162,7 @@ def _draw_gains(metrics: Metrics, variants: Mapping[str, Any], moved: Mapping[st
         for name, across, up in zip(names, x, y, strict=True):
             axes.annotate(name, (across, up), xytext=(4, 4), textcoords="offset points", fontsize=7, color=f"C{place}")
     axes.axhline(0, color="gray", linewidth=0.8)
+    axes.margins(x=0.18)  # The last point's name needs room.
     axes.set_xlabel(f"KL to {metrics['reference']} at temperature 1 + β, nats per token")
     axes.set_ylabel("mean inner product of preference and rewards")
     axes.grid(alpha=0.3)
