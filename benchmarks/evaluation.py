@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.evaluation_tables import main_tables
+from benchmarks.evaluation_tables import columns_held, main_tables
 from benchmarks.goals import Goal, report
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.evaluation.config import EvaluationConfig, read_config
@@ -51,7 +51,7 @@ def made_again(config: EvaluationConfig) -> bool:
 def claims(metrics: dict[str, Any]) -> list[Goal]:
     """Control on generated replies, and MIP and hypervolume over the baselines': lower bounds of the differences."""
     columns = metrics["figures"]["rewards"]["support"][GUIDED]["control"]
-    held = sum(one["low"] > 0 for one in columns.values())
+    held = columns_held(columns) or 0
     found = [Goal("columns under control by the generated replies", held, f">= {len(columns)}")]
     return found + [
         Goal(f"{figure} over {other}'s, lower bound", lower_bound(metrics, figure, other), ">= 0")

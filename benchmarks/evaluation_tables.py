@@ -48,9 +48,9 @@ def _control(metrics: Metrics) -> str:
     rows = []
     for variant, one in next(with_control, {}).items():
         columns = one.get("control", {})
-        if not any(column["mean"] for column in columns.values()):
-            continue  # It heeds no preference.
-        held = sum(column["low"] > 0 for column in columns.values())
+        held = columns_held(columns)
+        if held is None:
+            continue
         rows.append([variant, *(_interval(column, sign="+", digits=2) for column in columns.values()), str(held)])
     return markdown_table(["control by", *metrics["objectives"], "holds in"], rows)
 
@@ -86,14 +86,21 @@ def gains_table(metrics: Metrics, benchmark: str) -> str:
             cells += [""] * 4
         else:
             text = metrics["figures"]["text"][benchmark][variant]
-            columns = rewards["control"].values()
-            held = str(sum(column["low"] > 0 for column in columns)) if any(one["mean"] for one in columns) else ""
+            held = columns_held(rewards["control"])
             degenerate = f"{text['degenerate']['mean'] * text['replies']:.0f} of {text['replies']}"
-            cells += [_interval(rewards["mip"]), _interval(rewards["hypervolume"], digits=0), held, degenerate]
+            cells += [_interval(rewards["mip"]), _interval(rewards["hypervolume"], digits=0)]
+            cells += ["" if held is None else str(held), degenerate]
         for kind in ("perplexity_tempered", "perplexity"):
             cells.append(f"{costs[kind]['mean']:.2f}" if costs else "")
         rows.append([variant, *cells])
     return markdown_table(heads, rows)
+
+
+def columns_held(control: Mapping[str, Mapping[str, float]]) -> int | None:
+    """Columns of the control matrix above 0 by their intervals; None of replies that heed no preference."""
+    if not any(column["mean"] for column in control.values()):
+        return None
+    return sum(column["low"] > 0 for column in control.values())
 
 
 def _interval(found: Mapping[str, float], *, digits: int = 3, sign: str = "") -> str:

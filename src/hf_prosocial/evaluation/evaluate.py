@@ -63,13 +63,16 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> dict[str, Any]:
     # A lock of the operating system's, so that a killed run leaves none behind.
     lock = FileLock(out / LOCK, blocking=False)
     try:
-        with lock:
-            return _evaluate(config, out)
+        lock.acquire()
     except Timeout as error:
         raise ValueError(
             f"another evaluation is writing into {out}, and both would make the same replies; wait for it, or choose "
             "another folder"
         ) from error
+    try:
+        return _evaluate(config, out)
+    finally:
+        lock.release()
 
 
 def _evaluate(config: EvaluationConfig, out: Path) -> dict[str, Any]:
