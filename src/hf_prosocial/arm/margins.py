@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.estimates import Estimate, mean_estimate, proportion
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
+from hf_prosocial.progress import progress_bar
 
 from .batch import check_attention, collate, pair_log_probs
 from .pairs import Pairs
@@ -115,7 +115,7 @@ def score_pairs(
     """log π(y | x) of each pair's chosen and rejected reply in each of some settings of a model; nats."""
     check_attention(wrapped.config, max(pair.length for pair in pairs.rows))
     scores = torch.empty(len(settings), 2, len(pairs.rows))
-    with torch.no_grad(), tqdm(total=len(pairs.rows), desc="margins", unit="pair", disable=None) as progress:
+    with torch.no_grad(), progress_bar(len(pairs.rows), "margins", "pair") as progress:
         for indices in batches_by_length([pair.packed_length for pair in pairs.rows], batch_tokens):
             batch = collate([pairs.rows[index] for index in indices], pad_token_id)
             batch = {name: values.to(wrapped.device) for name, values in batch.items()}

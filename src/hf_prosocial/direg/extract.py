@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hf_prosocial.progress import progress_bar
+
 from .checkpoint import chunks
 from .differences import Difference
 from .record import Scope, TensorRecord
@@ -44,7 +46,7 @@ def write_kept(
     moving = sum(entry.stop - entry.start for entry in entries if difference.moves(entry))
     found: list[Threshold] = []
     tensors: dict[str, TensorRecord] = {}
-    with tqdm(total=3 * moving, desc="harm vector", unit="B", unit_scale=True, disable=None) as progress:
+    with progress_bar(3 * moving, "harm vector", "B") as progress:
         for group in groups:
             requested = requested_entries(density, sum(entry.size for entry in group))
             threshold = _threshold(difference, group, requested, progress)

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_prosocial.batching import text_windows
 from hf_prosocial.files import sha256
+from hf_prosocial.progress import progress_bar
 
 from .checkpoint import open_checkpoint
 from .protection import GRADIENT_FORMAT
@@ -65,11 +65,14 @@ def write_text_gradient(
 
 def _gradient(model: Any, windows: list[Tensor]) -> tuple[float, dict[str, Float[Tensor, "..."]]]:
     total, count = 0.0, sum(len(piece) - 1 for piece in windows)
-    for piece in tqdm(windows, desc="gradient", unit="window", disable=None):
+    progress = progress_bar(len(windows), "gradient", "window")
+    for piece in windows:
         logits = model(piece[None], use_cache=False).logits[0, :-1]
         loss = nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum") / count
         loss.backward()
         total += loss.item()
+        progress.update()
+    progress.close()
     found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     for name, gradient in found.items():
         if not torch.isfinite(gradient).all():

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from hf_prosocial.progress import progress_bar
+
 from .checkpoint import Checkpoint, chunks, is_weights
 from .record import RECORD_NAME
 from .shard import TensorEntry, read_header
@@ -143,7 +145,7 @@ def _edited_bytes(file: Path, edit: Edit, progress: tqdm) -> Iterator[bytes | me
 
 def _progress(base: Checkpoint, what: str) -> tqdm:
     total = sum(entry.stop - entry.start for entry in base.tensors.values())
-    return tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=None)
+    return progress_bar(total, what, "B")
 
 
 def _write(sink: RawIOBase, content: bytes | memoryview) -> None:

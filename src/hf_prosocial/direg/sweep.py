@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from hf_prosocial.files import append_json_lines, mend_lines
+from hf_prosocial.progress import progress_bar
 
 from .harm_vector import HarmVector
 
@@ -78,12 +78,15 @@ def sweep(
     wanted = [("base", 0.0), *((name, float(scale)) for name in vectors for scale in scales)]
     parameters = dict(model.named_parameters())
     points = []
-    for name, scale in tqdm(wanted, desc="sweep", unit="point", disable=None):
+    progress = progress_bar(len(wanted), "sweep", "point")
+    for name, scale in wanted:
         if (name, scale) not in known:
             figures = _measured(model, parameters, vectors.get(name), scale, measures)
             known[name, scale] = Point(name, scale, figures)
             append_json_lines(log, [asdict(known[name, scale])])
         points.append(known[name, scale])
+        progress.update()
+    progress.close()
     return points
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from tqdm.auto import tqdm
-
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.preference import Preference
+from hf_prosocial.progress import progress_bar
 
 from .prompts import Prompt
 from .repliers import Replier
@@ -45,7 +44,7 @@ def reply_to_all(
     wanted = {reply_key(replier, *pair): pair for pair in ((prompt, one) for prompt in prompts for one in asked)}
     missing = [(key, *pair) for key, pair in wanted.items() if key not in store.replies]
     done = len(wanted) - len(missing)
-    with tqdm(total=len(wanted), initial=done, desc=description, unit="reply", disable=None) as progress:
+    with progress_bar(len(wanted), description, "reply", done=done) as progress:
         lengths = [replier.length(prompt.messages(), preference) + new_tokens for _, prompt, preference in missing]
         for batch in batches_by_length(lengths, batch_tokens):
             keys, asked_prompts, asked_under = zip(*(missing[index] for index in batch), strict=True)

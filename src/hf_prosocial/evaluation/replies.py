@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
+from hf_prosocial.progress import progress_bar
 
 from .prompts import Prompt
 
@@ -72,7 +72,7 @@ def greedy_replies(
         for conversation in conversations
     ]
     replies = [""] * len(prompts)
-    with tqdm(total=len(prompts), desc="replies", unit="reply", disable=None) as progress:
+    with progress_bar(len(prompts), "replies", "reply") as progress:
         for batch in batches_by_length(lengths, batch_tokens):
             asked = [conversations[index] for index in batch]
             found = replies_to(model, tokenizer, asked, max_new_tokens, {"do_sample": False})

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from peft import PeftModel
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
@@ -15,6 +14,7 @@ from hf_prosocial.chat import templated
 from hf_prosocial.direg.completions import Completion
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
+from hf_prosocial.progress import progress_bar
 
 from .likelihood import completion_log_probs
 from .prompts import Prompt
@@ -110,7 +110,7 @@ class ClassifierScorer:
         ]
         ids: list[list[int]] = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         scores = np.empty((len(texts), len(self.names)))
-        with torch.no_grad(), tqdm(total=len(texts), desc="scores", unit="reply", disable=None) as progress:
+        with torch.no_grad(), progress_bar(len(texts), "scores", "reply") as progress:
             for batch in batches_by_length([len(row) for row in ids], self._batch_tokens):
                 inputs: Any = self._tokenizer.pad({"input_ids": [ids[index] for index in batch]}, return_tensors="pt")
                 logits = self._model(**inputs.to(self._model.device)).logits

@@ -169,8 +169,8 @@ def kept(path: Path, settings: Mapping[str, Any], compute: Callable[[], _Values]
     return values
 
 
-def as_scores(values: list[list[float]]) -> Float[np.ndarray, "replies k"]:
-    """Kept rewards as an array; what JSON keeps as NaN is NaN."""
+def as_scores(values: list[list[float | None]]) -> Float[np.ndarray, "replies k"]:
+    """Kept rewards as an array; what JSON keeps as null is NaN."""
     return np.array(values, dtype=np.float64)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
-from tqdm.auto import tqdm
 
 from hf_prosocial.evaluation.config import EndpointConfig
 from hf_prosocial.files import append_json_lines, mend_lines, whole_lines_of, write_text
+from hf_prosocial.progress import progress_bar
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -75,7 +75,7 @@ class Endpoint:
         names = [self._name(question) for question in questions]
         missing = {name: one for name, one in zip(names, questions, strict=True) if name not in self._known}
         total = len(set(names))
-        progress = tqdm(total=total, initial=total - len(missing), desc=description, unit="answer", disable=None)
+        progress = progress_bar(total, description, "answer", done=total - len(missing))
         with progress, ThreadPoolExecutor(self.config.parallel) as pool:
             waiting: list[Future[None]] = []
             for name, question in missing.items():

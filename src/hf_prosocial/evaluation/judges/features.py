@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.chat import templated
 from hf_prosocial.evaluation.prompts import Prompt
+from hf_prosocial.progress import progress_bar
 
 Features = Float[np.ndarray, "replies features"]
 Conversation = tuple[tuple[str, str], ...]
@@ -68,7 +68,7 @@ class ReplyFeatures:
         if max(lengths, default=0) > most:
             raise ValueError(f"a conversation of {max(lengths)} tokens; the model that reads it holds {most}")
         read: _Read = {}
-        with tqdm(total=len(rows), desc="reading replies", unit="reply", disable=None) as progress:
+        with progress_bar(len(rows), "reading replies", "reply") as progress:
             for batch in _batches([conversation for conversation, _ in keys], lengths, self._batch_tokens):
                 found = self._states([rows[index] for index in batch])
                 read |= {keys[index]: row for index, row in zip(batch, found, strict=True)}

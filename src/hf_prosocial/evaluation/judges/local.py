@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.replies import continuations_of
+from hf_prosocial.progress import progress_bar
 
 from .asked import one_of
 from .labels import HARM, HARMFUL, SAFE
@@ -105,7 +105,7 @@ def _answers(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str
     """The first few greedy tokens after each text."""
     lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     found = [""] * len(texts)
-    with tqdm(total=len(texts), desc="judging", unit="reply", disable=None) as progress:
+    with progress_bar(len(texts), "judging", "reply") as progress:
         for batch in batches_by_length(lengths, batch_tokens):
             new = continuations_of(model, tokenizer, [texts[index] for index in batch], 8, {"do_sample": False})
             for index, answer in zip(batch, new, strict=True):
