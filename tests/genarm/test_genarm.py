@@ -190,4 +190,7 @@ def test_bad_input_is_refused(pairs, tokenizer, tmp_path, base):
     with pytest.raises(ValueError, match=r"no adapter for \['truth'\]"):
         GenArm(genarm.model, genarm.record)
     record = json.loads((tmp_path / "arm" / "genarm.json").read_text())
-    assert record["base_model_name_or_path"] == "org/base"
+    configs = [
+        json.loads((tmp_path / "arm" / name / "adapter_config.json").read_text()) for name in record["objectives"]
+    ]
+    assert {one["base_model_name_or_path"] for one in (record, *configs)} == {"org/base"}

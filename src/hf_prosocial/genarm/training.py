@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import CONFIG_NAME
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
@@ -104,7 +105,7 @@ def train_genarm(
         log = output / name / LOG
         if not (resume and log.is_file()):
             own = Pairs(pairs.objectives, [pair for pair in pairs.rows if pair.objective == index])
-            history = _train_one(base, tokenizer, config, args, own, output / name, resume, callbacks)
+            history = _train_one(base, tokenizer, config, args, own, record, output / name, resume, callbacks)
             write_json(log, {"log": history})
         logs[name] = json.loads(log.read_text(encoding="utf-8"))["log"]
     record.save(output)
@@ -126,6 +127,7 @@ def _train_one(
     config: LoraConfig,
     args: PairTrainingArguments,
     pairs: Pairs,
+    record: GenArmRecord,
     output: Path,
     resume: bool,
     callbacks: list[TrainerCallback] | None,
@@ -133,10 +135,14 @@ def _train_one(
     own = copy.copy(args)
     own.output_dir = str(output)
     set_seed(args.seed)
-    arm = get_peft_model(base, copy.deepcopy(config))
-    trainer = GenArmTrainer(cast(PeftModel, arm), own, pairs, tokenizer, callbacks)
+    arm = cast(PeftModel, get_peft_model(base, copy.deepcopy(config)))
+    trainer = GenArmTrainer(arm, own, pairs, tokenizer, callbacks)
     last = last_whole_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     trainer.save_model()
-    cast(PeftModel, arm).unload()
+    # PEFT names the folder that the base was loaded from, which nobody else has.
+    saved = output / CONFIG_NAME
+    content = json.loads(saved.read_text(encoding="utf-8"))
+    write_json(saved, content | {"base_model_name_or_path": record.base_model_name_or_path})
+    arm.unload()
     return trainer.state.log_history

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def arm_card(
             metric_value=round(found["own"]["mean"], 4),
         )
         for name, found in record.get("dev", {}).get("objectives", {}).items()
-        if isfinite(found["own"]["mean"])
+        if found["pairs"] > 0
     ]
     return _render(
         title=f"PV-ARM for {recipe['base']}",
