@@ -8,7 +8,6 @@ import torch
 from models import random_arm, random_base
 from peft import LoraConfig, get_peft_model
 from rows import rows
-from safetensors.torch import load_file
 from transformers import set_seed
 
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig, Preference
@@ -186,24 +185,6 @@ def test_save_and_resume(pairs, tokenizer, tmp_path):
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2, 3, 4, 5, 6]
 
 
-def test_preferences_are_shrunk_once_when_the_training_is_through(pairs, tokenizer, tmp_path):
-    options = {"max_steps": 4, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 2}
-    whole = trained(pairs, tokenizer, tmp_path / "whole", **options)
-    options["preference_shrinkage"] = 0.25
-    shrunk = trained(pairs, tokenizer, tmp_path / "shrunk", **options)
-    for name, weight in whole.items():
-        expected = 0.75 * weight + 0.25 * weight.mean(0) if "pblora_W2" in name else weight
-        torch.testing.assert_close(shrunk[name], expected, atol=1e-6, rtol=1e-5)
-    saved = load_file(tmp_path / "shrunk" / "checkpoint-4" / "adapter_model.safetensors")
-    for name, weight in whole.items():
-        torch.testing.assert_close(saved[name.replace(".default", "")], weight, atol=1e-6, rtol=1e-5)
-    arm = random_arm("llama", seed=2)
-    trainer = ArmTrainer(arm, training_arguments(tmp_path / "again", **options), pairs, tokenizer)
-    trainer.train(resume_from_checkpoint=str(tmp_path / "shrunk" / "checkpoint-4"))
-    resumed = {name: weight.detach() for name, weight in arm.named_parameters() if weight.requires_grad}
-    assert_close(shrunk, resumed, atol=1e-6, rtol=1e-5)
-
-
 def test_rows_of_similar_length_come_together(tokenizer, tmp_path):
     pairs = tokenize_rows(rows(OBJECTIVES, 80), tokenizer, OBJECTIVES, max_length=80)
     pairs.rows = [replace(pair, prompt=pair.prompt * (1 + pair.line % 4)) for pair in pairs.rows]
@@ -243,7 +224,6 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
         {"w2_learning_rate_ratio": 0.0},
         {"preference_contrast": -0.5},
         {"rpo_alpha": -1.0},
-        {"preference_shrinkage": 1.5},
         {"preference_contrast": float("nan")},
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):

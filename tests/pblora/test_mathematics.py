@@ -78,34 +78,6 @@ def test_baked_is_an_ordinary_lora(tmp_path_factory, seed, r1, r2, family):
         torch.testing.assert_close(delta, dense_delta(layer, preference.tensor()).float(), atol=1e-5, rtol=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), shrinkage=st.floats(0, 1), family=st.sampled_from(["llama", "gpt2"]))
-def test_shrunk_it_answers_a_preference_as_it_did_one_nearer_the_uniform(seed, shrinkage, family):
-    arm = random_arm(family, seed=seed)
-    p = Preference.sample(0.5, seed=seed).tensor()
-    nearer = (1 - shrinkage) * p + shrinkage / 5
-    arm.set_preference(nearer / nearer.sum())
-    expected = arm(IDS).logits
-    arm.base_model.shrink_preferences(shrinkage)
-    arm.set_preference(p)
-    torch.testing.assert_close(arm(IDS).logits, expected, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("shrinkage", [-0.1, 1.1, float("nan")])
-def test_a_shrinkage_outside_0_and_1_changes_nothing(arm, shrinkage):
-    before = [layer.pblora_W2["default"].clone() for layer in layers(arm)]
-    with pytest.raises(ValueError, match="shrinkage is in"):
-        arm.base_model.shrink_preferences(shrinkage)
-    for layer, W2 in zip(layers(arm), before, strict=True):
-        torch.testing.assert_close(layer.pblora_W2["default"], W2, atol=0, rtol=0)
-
-
-def test_a_merged_adapter_is_not_shrunk(arm):
-    arm.base_model.merge_adapter(preference=Preference.uniform())
-    with pytest.raises(RuntimeError, match="merged into the base"):
-        arm.base_model.shrink_preferences(0.5)
-
-
 def test_bake_refuses_to_overwrite(arm, tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(FileExistsError, match="exists already"):

@@ -60,8 +60,6 @@ class ArmTrainingArguments(PairTrainingArguments):
             `PreferenceSampler`.
         preference_divisions, preference_corners: the grid's steps of 1/n, and whether one-hot preferences are on it.
         w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
-        preference_shrinkage: a in [0, 1]: what was trained ends as `PBLoraModel.shrink_preferences(a)` leaves it, since
-            W2_i has seen few pairs but its own objective's and overfits them; checkpoints on the way are as trained.
         conflict: how the objectives' gradients become one update: "pcgrad", each loses what conflicts with another;
             "upgrad", likewise by TorchJD's projection; "none", the weighted sum  [PARM].
         rpo_alpha: the weight of `chosen_losses` beside ℓ, under the name that TRL has for it; 0 leaves METHOD's loss.
@@ -76,7 +74,6 @@ class ArmTrainingArguments(PairTrainingArguments):
     preference_divisions: int = field(default=4, metadata={"help": "steps of the grid: multiples of 1/n"})
     preference_corners: bool = field(default=True, metadata={"help": "whether the grid has one-hot preferences"})
     w2_learning_rate_ratio: float = field(default=1.0, metadata={"help": "learning rate of W2 over the others'"})
-    preference_shrinkage: float = field(default=0.0, metadata={"help": "how far W2 ends drawn to its mean, 0 to 1"})
     rpo_alpha: float = field(default=0.0, metadata={"help": "weight of the chosen replies' loss per token [RPO]"})
     preference_contrast: float = field(default=0.0, metadata={"help": "weight γ of the contrast of two preferences"})
     conflict: Conflict = field(default="pcgrad", metadata={"help": "pcgrad, upgrad or none (a weighted sum)"})
@@ -88,8 +85,6 @@ class ArmTrainingArguments(PairTrainingArguments):
                 "preference_concentration and w2_learning_rate_ratio must be above 0, found "
                 f"{self.preference_concentration} and {self.w2_learning_rate_ratio}"
             )
-        if not 0 <= self.preference_shrinkage <= 1:
-            raise ValueError(f"preference_shrinkage must be in [0, 1], found {self.preference_shrinkage}")
         for name, weight in (("rpo_alpha", self.rpo_alpha), ("preference_contrast", self.preference_contrast)):
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name} must be 0 or above, found {weight}")

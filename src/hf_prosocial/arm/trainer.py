@@ -74,12 +74,6 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
         """The adapter's objectives, in order."""
         return self.tuner.adapter_config().names
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trainer's; the preferences are shrunk once it is through, by `preference_shrinkage`."""
-        output = super().train(*args, **kwargs)
-        self.tuner.shrink_preferences(self.settings.preference_shrinkage)
-        return output
-
     def compute_loss(
         self,
         model: nn.Module,

@@ -116,11 +116,6 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         W2 = (p @ self.pblora_W2[adapter]).view(config.r2, config.r2)
         return torch.block_diag(W1, W2) * config.scaling
 
-    def shrink_preferences(self, adapter: str, shrinkage: float) -> None:
-        """Draw every W2_i to their mean, in place; see `PBLoraModel.shrink_preferences`."""
-        W2 = self.pblora_W2[adapter].data
-        W2.lerp_(W2.mean(0).expand_as(W2), shrinkage)
-
     def _core_per_row(
         self, z: Float[Tensor, "*batch r"], adapter: str, p: Float[Tensor, "rows k"]
     ) -> Float[Tensor, "*batch r"]:

@@ -101,29 +101,6 @@ class PBLoraModel(BaseTuner):
         """
         return weights_of(preference, self.adapter_config(adapter_name).names).to(next(self.model.parameters()).device)
 
-    def shrink_preferences(self, shrinkage: float, adapter_name: str | None = None) -> None:
-        """Let what the preference chooses say less: W2_i ← (1 − a) · W2_i + a · mean_j W2_j, a the shrinkage, in place.
-
-        p enters linearly, so from then on the adapter answers p as it answered (1 − a) · p + a · uniform before: its
-        answer to the uniform preference stays, the corners come nearer to it.
-
-        Args:
-            shrinkage: a in [0, 1]; 0 changes nothing, at 1 the preference has no effect left.
-            adapter_name: the adapter; the active one by default.
-
-        Raises:
-            ValueError: a shrinkage outside [0, 1].
-            RuntimeError: the adapter is merged.
-        """
-        adapter = self.one_adapter(adapter_name)
-        if not 0 <= shrinkage <= 1:
-            raise ValueError(f"a shrinkage is in [0, 1], found {shrinkage}")
-        if adapter in self.preference_state.merged_adapters:
-            raise RuntimeError(f"adapter {adapter!r} is merged into the base; unmerge it before its W2 is changed")
-        for layer in self.model.modules():
-            if isinstance(layer, PBLoraLayer) and adapter in layer.pblora_W2:
-                layer.shrink_preferences(adapter, shrinkage)
-
     def bake(
         self, preference: Preference, adapter_name: str | None = None
     ) -> tuple[LoraConfig, dict[str, Float[Tensor, "rows columns"]]]:
