@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_prosocial.evaluation.scoring import as_scores
 from hf_prosocial.files import write_json
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -31,9 +30,3 @@ def test_what_is_written_is_json_and_only_what_is_not_finite_becomes_null(tmp_pa
     path = tmp_path_factory.mktemp("files") / "content.json"
     write_json(path, content)
     assert json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse) == told(content)
-
-
-def test_a_reward_that_is_no_number_is_still_none_when_it_is_read_again(tmp_path):
-    write_json(tmp_path / "rewards.json", {"values": [[0.5, float("nan")], [float("nan"), -1.0]]})
-    again = as_scores(json.loads((tmp_path / "rewards.json").read_text())["values"])
-    np.testing.assert_array_equal(again, [[0.5, np.nan], [np.nan, -1.0]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
+from huggingface_hub import ModelCard
 from small_evaluation import MILD, write_config, write_lines
 
 from hf_prosocial import OBJECTIVES
@@ -19,6 +20,7 @@ from hf_prosocial.evaluation.judges.embedded import Heads
 from hf_prosocial.evaluation.judges.features import ReplyFeatures
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.text_statistics import is_degenerate
+from hf_prosocial.hub.cards import with_evaluation
 
 
 def run(path, out):
@@ -252,3 +254,17 @@ def test_an_empty_benchmark_is_refused(tmp_path, saved_arm):
     (tmp_path / "harm.jsonl").write_text("")
     with pytest.raises(ValueError, match="holds no prompt"):
         run(path, tmp_path / "out")
+
+
+def test_a_card_tells_of_figures_that_are_not_finite(finished, tmp_path):
+    _, out, _ = finished
+    index = json.loads((out / "eval_results" / "guided.json").read_text())["model-index"]
+    by_metric = {one["metrics"][0]["type"]: one["metrics"][0] for one in index[0]["results"]}
+    by_metric["mip"]["value"], by_metric["perplexity"]["value"] = 0.25, None
+    (tmp_path / "guided.json").write_text(json.dumps({"model-index": index}))
+    card = ModelCard(with_evaluation("---\nlicense: mit\n---\n# A model\n\n## Limits\n", tmp_path / "guided.json"))
+    assert "| mean inner product of preference and rewards | 0.25 |" in card.text
+    assert "| perplexity | not finite |" in card.text
+    told = {one.metric_type: one.metric_value for one in card.data.eval_results}
+    assert told["mip"] == 0.25
+    assert "perplexity" not in told

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm, released_judges
 from hf_prosocial.bases import find_base
-from hf_prosocial.files import sha256, write_json
+from hf_prosocial.files import sha256, write_text
 
 from .config import (
     RELEASED,
@@ -165,12 +165,13 @@ def kept(path: Path, settings: Mapping[str, Any], compute: Callable[[], _Values]
             return content["values"]
     values = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"settings": settings, "values": values})
+    # Not write_json, whose null for what is not finite would be read as another value than was computed.
+    write_text(path, json.dumps({"settings": settings, "values": values}) + "\n")
     return values
 
 
-def as_scores(values: list[list[float | None]]) -> Float[np.ndarray, "replies k"]:
-    """Kept rewards as an array; what JSON keeps as null is NaN."""
+def as_scores(values: list[list[float]]) -> Float[np.ndarray, "replies k"]:
+    """Kept rewards as an array; what Python's JSON keeps as NaN is NaN."""
     return np.array(values, dtype=np.float64)
 
 

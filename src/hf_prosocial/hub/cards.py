@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def arm_card(
             metric_value=round(found["own"]["mean"], 4),
         )
         for name, found in record.get("dev", {}).get("objectives", {}).items()
-        if found["pairs"] > 0
+        if _is_figure(found["own"]["mean"])
     ]
     return _render(
         title=f"PV-ARM for {recipe['base']}",
@@ -106,6 +107,11 @@ def arm_card(
         tags=["pblora", "peft", "prosocial", "reward-model", "safety"],
         results=results,
     )
+
+
+def _is_figure(value: float | None) -> bool:
+    """Whether there is one: an objective without pairs has NaN, and null once it was written."""
+    return value is not None and isfinite(value)
 
 
 def safe_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
@@ -174,14 +180,18 @@ def with_evaluation(card: str, file: str | Path) -> str:
     """
     try:
         index = json.loads(Path(file).read_text(encoding="utf-8"))["model-index"]
-        _, results = model_index_to_eval_results(index)
+        name, results = model_index_to_eval_results(index)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} holds no evaluation ({error}); give a file of eval_results") from error
     found = ModelCard(card)
     data: Any = found.data
-    data.eval_results = [*(data.eval_results or []), *results]
+    data.model_name = data.model_name or name
+    # The Hub takes no result without a value; the table tells of it.
+    data.eval_results = [*(data.eval_results or []), *(one for one in results if one.metric_value is not None)]
     lines = ["## Evaluation", "", "| benchmark | figure | value |", "|---|---|---|"]
-    lines += [f"| {one.dataset_name} | {one.metric_name} | {one.metric_value} |" for one in results]
+    for one in results:
+        value = "not finite" if one.metric_value is None else one.metric_value
+        lines.append(f"| {one.dataset_name} | {one.metric_name} | {value} |")
     found.text = found.text.replace("## Limits", "\n".join([*lines, "", "## Limits"]), 1)
     return str(found)
 
