@@ -20,7 +20,7 @@ from hf_prosocial.evaluation.judges.embedded import Heads
 from hf_prosocial.evaluation.judges.features import ReplyFeatures
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.text_statistics import is_degenerate
-from hf_prosocial.hub.cards import with_evaluation
+from hf_prosocial.hub.evaluated_card import with_evaluation
 
 
 def run(path, out):
@@ -256,15 +256,33 @@ def test_an_empty_benchmark_is_refused(tmp_path, saved_arm):
         run(path, tmp_path / "out")
 
 
+PLAIN_CARD = "---\nlicense: mit\n---\n# A model\n\n## Limits\n"
+
+
+def test_a_card_has_the_references_figures_beside_a_variants(finished):
+    _, out, metrics = finished
+    guided = ModelCard(with_evaluation(PLAIN_CARD, out / "eval_results" / "guided.json")).text
+    assert "| benchmark | figure | base | guided |" in guided
+    harm = metrics["figures"]["harm"]["mild harm"]
+    before, after = (round(harm[name]["asr"]["mean"], 4) for name in ("base", "guided"))
+    assert f"| mild harm | attack success rate | {before} | {after} |" in guided
+    divergence = round(metrics["capability"]["guided"]["divergence"]["mean"], 4)
+    assert f"| capability | divergence |  | {divergence} |" in guided
+    base = ModelCard(with_evaluation(PLAIN_CARD, out / "eval_results" / "base.json")).text
+    assert "| benchmark | figure | value |" in base
+
+
 def test_a_card_tells_of_figures_that_are_not_finite(finished, tmp_path):
-    _, out, _ = finished
-    index = json.loads((out / "eval_results" / "guided.json").read_text())["model-index"]
-    by_metric = {one["metrics"][0]["type"]: one["metrics"][0] for one in index[0]["results"]}
+    _, out, metrics = finished
+    content = json.loads((out / "eval_results" / "guided.json").read_text())
+    by_metric = {one["metrics"][0]["type"]: one["metrics"][0] for one in content["model-index"][0]["results"]}
     by_metric["mip"]["value"], by_metric["perplexity"]["value"] = 0.25, None
-    (tmp_path / "guided.json").write_text(json.dumps({"model-index": index}))
-    card = ModelCard(with_evaluation("---\nlicense: mit\n---\n# A model\n\n## Limits\n", tmp_path / "guided.json"))
-    assert "| mean inner product of preference and rewards | 0.25 |" in card.text
-    assert "| perplexity | not finite |" in card.text
+    (tmp_path / "guided.json").write_text(json.dumps(content))
+    card = ModelCard(with_evaluation(PLAIN_CARD, tmp_path / "guided.json"))
+    perplexity = round(metrics["capability"]["base"]["perplexity"]["mean"], 4)
+    assert f"| perplexity | {perplexity} | not finite |" in card.text
+    mip = round(metrics["figures"]["rewards"]["support"]["base"]["mip"]["mean"], 4)
+    assert f"| mean inner product of preference and rewards | {mip} | 0.25 |" in card.text
     told = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert told["mip"] == 0.25
     assert "perplexity" not in told

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from hf_prosocial.bases import SMOLLM2
 from hf_prosocial.files import sha256, write_json
@@ -23,7 +22,7 @@ from .judges.endpoint import Endpoint
 from .measures.signatures import warn_of
 from .measuring import measure
 from .overhead import overheads
-from .report import draw_all, eval_results, write_page
+from .report import draw_all, write_page, write_results
 from .runner import (
     SCORES,
     Benchmark,
@@ -109,10 +108,7 @@ def _evaluate(config: EvaluationConfig, out: Path) -> dict[str, Any]:
         }
     )
     write_json(out / METRICS, metrics)
-    for name in config.variants:
-        (out / RESULTS).mkdir(exist_ok=True)
-        index = eval_results_to_model_index(name, eval_results(metrics, name))
-        write_json(out / RESULTS / f"{name}.json", {"model-index": index})
+    write_results(metrics, out / RESULTS)
     pictures = draw_all(metrics, out / PICTURES)
     write_page(metrics, [out / PICTURES / name for name in pictures], out / REPORT)
     return metrics

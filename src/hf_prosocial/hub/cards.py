@@ -1,14 +1,11 @@
 """Model cards, from MODEL_CARD_TEMPLATE.md."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_prosocial.direg import VectorRecord
 
@@ -165,35 +162,6 @@ def vector_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: 
         tags=["prosocial", "safety", "model-editing", "direg", "harm-vector"],
         results=_results(evidence),
     )
-
-
-def with_evaluation(card: str, file: str | Path) -> str:
-    """A card with the figures of an evaluation: in its data, for the Hub, and as a table.
-
-    Args:
-        card: of a model.
-        file: what `prosocial evaluate` wrote into `eval_results`.
-
-    Raises:
-        OSError: no such file.
-        ValueError: it holds no evaluation.
-    """
-    try:
-        index = json.loads(Path(file).read_text(encoding="utf-8"))["model-index"]
-        name, results = model_index_to_eval_results(index)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} holds no evaluation ({error}); give a file of eval_results") from error
-    found = ModelCard(card)
-    data: Any = found.data
-    data.model_name = data.model_name or name
-    # The Hub takes no result without a value; the table tells of it.
-    data.eval_results = [*(data.eval_results or []), *(one for one in results if one.metric_value is not None)]
-    lines = ["## Evaluation", "", "| benchmark | figure | value |", "|---|---|---|"]
-    for one in results:
-        value = "not finite" if one.metric_value is None else one.metric_value
-        lines.append(f"| {one.dataset_name} | {one.metric_name} | {value} |")
-    found.text = found.text.replace("## Limits", "\n".join([*lines, "", "## Limits"]), 1)
-    return str(found)
 
 
 def _render(

@@ -14,7 +14,8 @@ from hf_prosocial.direg.describe import heat_map
 from hf_prosocial.direg.record import RECORD_NAME
 from hf_prosocial.files import sha256, write_json, write_text
 
-from .cards import arm_card, safe_card, vector_card, with_evaluation
+from .cards import arm_card, safe_card, vector_card
+from .evaluated_card import with_evaluation
 from .publication import Publication, open_publication
 
 HEAT_MAP = "harm-vector.png"

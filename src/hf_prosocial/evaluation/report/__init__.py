@@ -2,6 +2,6 @@
 
 from .page import write_page
 from .pictures import draw_all
-from .results import eval_results
+from .results import write_results
 
-__all__ = ["draw_all", "eval_results", "write_page"]
+__all__ = ["draw_all", "write_page", "write_results"]

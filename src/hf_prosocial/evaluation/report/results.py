@@ -1,11 +1,30 @@
 """An evaluation's figures as the Hub's evaluation results, for a model card."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult
+from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from hf_prosocial.evaluation.judges.labels import FULL_REFUSAL, PARTIAL_REFUSAL
+from hf_prosocial.files import write_json
+
+
+def write_results(metrics: Mapping[str, Any], folder: Path) -> None:
+    """A file for each variant: its figures as the Hub's model-index, and the reference variant's beside them.
+
+    Args:
+        metrics: as in metrics.json.
+        folder: made where it is missing; a file is called after its variant.
+    """
+    folder.mkdir(exist_ok=True)
+    reference = metrics["reference"]
+    beside = eval_results_to_model_index(reference, eval_results(metrics, reference))
+    for variant in metrics["variants"]:
+        index = eval_results_to_model_index(variant, eval_results(metrics, variant))
+        content = {"model-index": index} | ({} if variant == reference else {"reference": beside})
+        write_json(folder / f"{variant}.json", content)
 
 
 def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
@@ -41,7 +60,7 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
             dataset_config=f"{dataset}, {kind}",  # Results of one configuration would be taken for one result.
             metric_type=kind,
             metric_name=said,
-            metric_value=round(value, 4),
+            metric_value=round(value, 4) + 0.0,  # No −0.0 in a card.
         )
         for dataset, kind, said, value in found
     ]
