@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from huggingface_hub import ModelCard
 from small_evaluation import MILD, write_config, write_lines
 
-from hf_prosocial import OBJECTIVES
+from hf_prosocial import OBJECTIVES, Preference
+from hf_prosocial.chat import templated
 from hf_prosocial.decoding import GuidedModel
 from hf_prosocial.evaluation.config import read_config
 from hf_prosocial.evaluation.evaluate import evaluate
@@ -20,6 +22,7 @@ from hf_prosocial.evaluation.judges.embedded import Heads
 from hf_prosocial.evaluation.judges.features import ReplyFeatures
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.text_statistics import is_degenerate
+from hf_prosocial.evaluation.variants import Variants
 from hf_prosocial.hub.evaluated_card import with_evaluation
 
 
@@ -100,6 +103,27 @@ def test_figures_are_those_of_the_kept_replies(finished):
     own = metrics["figures"]["rewards"]["support"]["guided"]["control"]["truthfulness"]["mean"]
     assert own == pytest.approx(matrix[3, 3] - np.delete(matrix[:, 3], 3).mean())
     assert metrics["figures"]["rewards"]["support"]["base"]["mip"]["mean"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_divergence_is_of_each_reply_under_its_own_preference(finished):
+    path, out, metrics = finished
+    variants = Variants(read_config(path))
+    found = []
+    for line in (out / "replies" / "guided" / "support.jsonl").read_text().splitlines()[1:]:
+        row = json.loads(line)
+        asked, said = (
+            [{"role": role, "content": text}]
+            for role, text in (("user", MILD[int(row["prompt"]) - 1]), ("assistant", row["reply"]))
+        )
+        prompt, reply = templated(variants.tokenizer, asked, said)
+        ids = torch.tensor([prompt + reply])
+        model = variants.open("guided").likelihoods(Preference.parse(row["preference"]))
+        with torch.no_grad():
+            own, base = (one(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1) for one in (model, variants.base))
+        terms = torch.where(own.isinf(), 0.0, own.exp() * (own - base))  # Tokens outside the safe set.
+        found.append(terms.sum(-1).mean().item())
+    assert len(found) == 6 * 7
+    assert metrics["capability"]["guided"]["divergence"]["mean"] == pytest.approx(np.mean(found), abs=1e-5)
 
 
 def test_the_folder_holds_what_a_reader_needs(finished):

@@ -6,6 +6,7 @@ temperature, at which such an ARM costs and moves exactly nothing; the plain one
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from .questions import read_questions
 from .variants import Variants
 
 WINDOW = 512
-DIVERGENCE_REPLIES = 40
+DIVERGENCE_PROMPTS = 40
 
 
 def capability_figures(
@@ -53,31 +54,34 @@ def capability_figures(
     }
 
 
-def divergence(
-    variants: Variants, variant: str, reference: str, answers: Answers, preference: Preference
-) -> dict[str, Any]:
-    """KL(variant ‖ reference) of the next token on the variant's own replies under a preference; nats per token.
+def divergence(variants: Variants, variant: str, reference: str, answers: Answers) -> dict[str, Any]:
+    """KL(variant ‖ reference) of the next token on the variant's own replies, each read under the preference that it
+    was made under; nats per token, a mean over preferences and then prompts.
 
     Args:
         variants: the models.
         variant, reference: names.
-        answers: the variant's, under the preference among others; the first `DIVERGENCE_REPLIES` are taken.
-        preference: as above.
+        answers: the variant's; those to the first `DIVERGENCE_PROMPTS` prompts are read.
     """
-    rows = []
-    answered = list(zip(answers.prompts, answers.under(preference), strict=True))
-    for row, (prompt, reply) in enumerate(answered[:DIVERGENCE_REPLIES]):
-        said = [{"role": "assistant", "content": reply}]
-        rows.append(Completion(row, *templated(variants.tokenizer, prompt.messages(), said)))
-    model = variants.open(variant).likelihoods(preference)
     pad: Any = variants.tokenizer.eos_token_id
-    plain, tempered = mean_divergences(
-        model,
-        variants.open(reference).model,
-        rows,
-        pad_token_id=pad,
-        temperatures=(1.0, variants.config.variants[variant].neutral_temperature),
-    ).T
+    found = []
+    for preference in answers.preferences:
+        answered = zip(answers.prompts, answers.under(preference), strict=True)
+        rows = [
+            Completion(
+                row, *templated(variants.tokenizer, prompt.messages(), [{"role": "assistant", "content": reply}])
+            )
+            for row, (prompt, reply) in enumerate(islice(answered, DIVERGENCE_PROMPTS))
+        ]
+        means = mean_divergences(
+            variants.open(variant).likelihoods(preference),
+            variants.open(reference).model,
+            rows,
+            pad_token_id=pad,
+            temperatures=(1.0, variants.config.variants[variant].neutral_temperature),
+        )
+        found.append(means)
+    plain, tempered = np.mean(found, axis=0).T
     return {"divergence": bootstrap_mean(plain), "divergence_tempered": bootstrap_mean(tempered)}
 
 

@@ -156,7 +156,12 @@ def _capability(
         own = [one for name in with_rewards for one in answers[name] if one.variant == variant]
         read = own[0] if own and variant != config.reference else None
         replies = None if read is None else sha256(reply_file(out, variant, read.benchmark))
-        settings = shared | {"variant": variants.open(variant).settings, "replies": replies}
+        preferences = [] if read is None else [str(preference) for preference in read.preferences]
+        settings = shared | {
+            "variant": variants.open(variant).settings,
+            "replies": replies,
+            "preferences of the divergence": preferences,
+        }
         measured = partial(_capability_of, config, chosen, variants, variant, read, uniform)
         found[variant] = kept(out / SCORES / CAPABILITY / f"{variant}.json", settings, measured)
     return found
@@ -172,7 +177,7 @@ def _capability_of(
 ) -> dict[str, Any]:
     found = capability_figures(chosen, variants, variant, tuple(uniform))
     if read is not None:
-        found |= divergence(variants, variant, config.reference, read, uniform)
+        found |= divergence(variants, variant, config.reference, read)
     return _plain(found)
 
 
