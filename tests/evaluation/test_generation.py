@@ -1,5 +1,6 @@
 """Each reply is made once, is what the model says, and survives a kill."""
 
+import copy
 import json
 
 import pytest
@@ -56,6 +57,19 @@ def test_replies_are_those_of_each_prompt_alone(tmp_path, chat, base, arm, token
                 said = "" if name == "base" else str(preference)
                 found = stores[name].replies[ReplyKey("mild", prompt.identity, said)]
                 assert found == alone(base, tokenizer, messages, processors)
+
+
+def test_a_tokenizer_without_a_pad_token_pads_by_end_of_text(base, arm, tokenizer):
+    bare = copy.deepcopy(tokenizer)
+    bare.pad_token, bare.padding_side = None, "right"
+    replier = ChatReplier(base, bare, 6, GREEDY, guided_by(arm, bare, 1.3, 0.05))
+    conversations = [prompt.messages() for prompt in PROMPTS]
+    found = replier(conversations, PREFERENCES[:1] * len(PROMPTS))
+    guide = ProSocialProcessor(arm, PREFERENCES[0], 1.3, 0.05)
+    assert found == [alone(base, tokenizer, messages, [guide]) for messages in conversations]
+    bare.eos_token = None
+    with pytest.raises(ValueError, match="neither a pad token nor an end-of-text token"):
+        ChatReplier(base, bare, 6, GREEDY)(conversations, PREFERENCES[:1] * len(PROMPTS))
 
 
 def test_a_genarm_guides_too(tmp_path, base, tokenizer):

@@ -43,7 +43,7 @@ class ChatReplier:
 
     Attributes:
         model: a transformers model.
-        tokenizer: its tokenizer, padding on the left.
+        tokenizer: its tokenizer.
         max_new_tokens: the most of a reply.
         options: of `generate`.
         guide: makes the processor of a batch from its preferences; None answers without regard to them.

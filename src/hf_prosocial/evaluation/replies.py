@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
@@ -23,13 +24,13 @@ def replies_to(
 
     Args:
         model: with `generate`.
-        tokenizer: its tokenizer, padding on the left.
+        tokenizer: its tokenizer.
         conversations: chat messages, the last of each a user's.
         max_new_tokens: length of a reply.
         options: of `generate`.
 
     Raises:
-        ValueError: the tokenizer pads on the right.
+        ValueError: as `continuations_of`.
     """
     texts = [prompt_text(tokenizer, conversation) for conversation in conversations]
     return continuations_of(model, tokenizer, texts, max_new_tokens, options)
@@ -44,15 +45,23 @@ def continuations_of(
 ) -> list[str]:
     """What a model adds to texts that hold their special tokens, in one batch; arguments as of `replies_to`.
 
+    Rows are padded on the left, by the end-of-text token where the tokenizer has no pad token, as `generate` does.
+
     Raises:
-        ValueError: the tokenizer pads on the right.
+        ValueError: the tokenizer has neither.
     """
-    if tokenizer.padding_side != "left":
-        raise ValueError("generation needs padding_side='left' of the tokenizer")
-    inputs: Any = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if pad is None:
+        raise ValueError("the tokenizer has neither a pad token nor an end-of-text token to pad a batch with; set one")
+    rows = [torch.tensor(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    left = {"batch_first": True, "padding_side": "left"}
+    input_ids = pad_sequence(rows, padding_value=pad, **left).to(model.device)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], padding_value=0, **left).to(model.device)
     with torch.no_grad():
-        output = model.generate(**inputs.to(model.device), **options, max_new_tokens=max_new_tokens)
-    new = output[:, inputs["input_ids"].shape[1] :]
+        output = model.generate(
+            input_ids=input_ids, attention_mask=mask, pad_token_id=pad, max_new_tokens=max_new_tokens, **options
+        )
+    new = output[:, input_ids.shape[1] :]
     return [reply.strip() for reply in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 

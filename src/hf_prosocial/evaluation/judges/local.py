@@ -22,7 +22,7 @@ class GuardJudge:
 
     Args:
         model: a causal model.
-        tokenizer: its own, padding on the left.
+        tokenizer: its own.
         batch_tokens: the most tokens of a batch.
 
     Raises:
@@ -59,7 +59,7 @@ class TemplateJudge:
 
     Args:
         model: a causal model.
-        tokenizer: its own, padding on the left.
+        tokenizer: its own.
         template: a text with {prompt} and {reply}, special tokens included.
         answers: which label each answer means, e.g. {"yes": "harmful", "no": "safe"}.
         batch_tokens: the most tokens of a batch.
