@@ -32,7 +32,7 @@ class BaseSource:
             options["gguf_file"] = self.gguf_file
         tokenizer = AutoTokenizer.from_pretrained(self.location, padding_side="left", **options)
         if self.gguf_file is not None:
-            options["quantization_config"] = _dequantised()
+            options |= _dequantised()
             dtype = torch.float32 if dtype == "auto" else dtype
         model = AutoModelForCausalLM.from_pretrained(self.location, dtype=dtype, **options)
         return model.eval(), cast(PreTrainedTokenizerBase, tokenizer)
@@ -59,7 +59,9 @@ def find_base(base: str | Path | None = None) -> BaseSource:
     return BaseSource(SMOLLM2, None, f"the Hub model {SMOLLM2}")
 
 
-def _dequantised() -> Any:
-    from transformers import GgufConfig
-
-    return GgufConfig(dequantize=True)
+def _dequantised() -> dict[str, Any]:
+    try:
+        from transformers import GgufConfig
+    except ImportError:  # Older versions always dequantise.
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}

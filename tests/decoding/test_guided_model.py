@@ -9,7 +9,7 @@ import pytest
 import torch
 from models import random_arm, random_base
 from peft import LoraConfig, PeftModel, get_peft_model
-from test_processor_matches_full_recompute import MODES, generate, prompts
+from test_processor_matches_full_recompute import MODES, generate, needs_an_assistant, prompts
 from transformers import DynamicCache, TextIteratorStreamer, pipeline, set_seed
 
 from hf_prosocial import GuidedModel, Preference, ProSocialProcessor
@@ -86,6 +86,7 @@ def test_assisted_and_prompt_lookup_decoding(family, do_sample, assisted):
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     options = {"do_sample": do_sample, "top_k": 0} if do_sample else {"do_sample": False}
     if assisted == "assistant":
+        needs_an_assistant(family)
         options["assistant_model"] = random_base(family, seed=5)
     else:
         options["prompt_lookup_num_tokens"] = 4

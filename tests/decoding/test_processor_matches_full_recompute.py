@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import transformers
 from models import PAD, VOCABULARY, random_arm, random_base
 from oracle import FullRecompute
+from packaging.version import Version
 from transformers import set_seed
 
 from hf_prosocial import Preference, ProSocialProcessor
@@ -28,6 +30,11 @@ def prompts(rows=3, length=7, seed=0):
     for row in range(rows):
         ids[row, :row], mask[row, :row] = PAD, 0
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def needs_an_assistant(family):
+    if family == "gemma3" and Version(transformers.__version__) < Version("5.18"):
+        pytest.skip("transformers itself fails here once an assistant's sliding window is full, without a processor")
 
 
 def generate(model, inputs, processor, seed=0, **options):
@@ -89,6 +96,7 @@ def test_safe_set(base, arm, safe_set):
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 @pytest.mark.parametrize("do_sample", [False, True])
 def test_assisted_decoding(family, do_sample):
+    needs_an_assistant(family)
     base, arm = random_base(family, seed=1), random_arm(family, seed=2)
     assistant = random_base(family, seed=5)
     inputs = prompts(rows=1)

@@ -121,7 +121,7 @@ class ArmDrafts(CandidateGenerator):
             scores.append(found)
         return input_ids, torch.stack(scores, dim=1) if scores else None
 
-    def update_candidate_strategy(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
+    def update_candidate_strategy(self, input_ids: Tensor, scores: Tensor, num_matches: int | Int[Tensor, ""]) -> None:
         """Count what was accepted."""
         self.drafted += self._last
         self.accepted += int(num_matches)

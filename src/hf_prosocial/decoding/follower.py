@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .columns import named_columns
 from .prefix import PrefixHasher, longest_common_prefixes, same_prefix_parents
@@ -102,8 +102,9 @@ def crop(cache: DynamicCache, length: int, remove: int) -> bool:
     if remove == 0:
         return True
     for layer in cache.layers:
-        window = layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else length + 1
-        if not layer.is_croppable or length >= window:
+        # Other kinds may keep more than keys and values (a recurrent state), which no crop takes back.
+        full = type(layer) is DynamicLayer
+        if not full and (type(layer) is not DynamicSlidingWindowLayer or length >= layer.sliding_window):
             return False
     cache.crop(-remove)
     return True
