@@ -24,6 +24,7 @@ from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, ProSocialProcessor
 from hf_prosocial.bases import find_base
+from hf_prosocial.cache_name import CACHE
 from hf_prosocial.decoding.few_rows import FewRowsLinear
 from hf_prosocial.genarm import GenArm, GenArmProcessor, GenArmRecord
 from hf_prosocial.memory import sharing_weights
@@ -133,10 +134,10 @@ def _ids(models: Models, rows: int) -> Tensor:
 def _steps(model: Any, ids: Tensor) -> Iterator[Tensor]:
     """A model's logits at each further token, with a cache."""
     cache: Any = None if isinstance(model, GuidedModel) else DynamicCache(config=model.config)
-    output = model(ids[:, :LENGTH], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    output = model(ids[:, :LENGTH], use_cache=True, logits_to_keep=1, **{CACHE: cache})
     for length in range(LENGTH, ids.shape[1]):
         token = ids[:, length : length + 1]
-        output = model(token, past_key_values=output.past_key_values, use_cache=True, logits_to_keep=1)
+        output = model(token, use_cache=True, logits_to_keep=1, **{CACHE: output[CACHE]})
         yield output.logits[:, -1]
 
 

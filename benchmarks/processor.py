@@ -16,6 +16,7 @@ from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import Preference, ProSocialProcessor, load_arm
 from hf_prosocial.assets import released_arm
 from hf_prosocial.bases import find_base
+from hf_prosocial.cache_name import CACHE
 from hf_prosocial.memory import sharing_weights
 
 UNIFORM = Preference.uniform()
@@ -29,13 +30,13 @@ class Steps:
         self.model, self.ids, self.length = model, ids, length
         self.cache = DynamicCache(config=model.config)
         with torch.no_grad():
-            model(ids[:, :length], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+            model(ids[:, :length], use_cache=True, logits_to_keep=1, **{CACHE: self.cache})
 
     def step(self) -> Tensor:
         self.length += 1
         token = self.ids[:, self.length - 1 : self.length]
         with torch.no_grad():
-            logits = self.model(token, past_key_values=self.cache, use_cache=True, logits_to_keep=1).logits
+            logits = self.model(token, use_cache=True, logits_to_keep=1, **{CACHE: self.cache}).logits
         return logits[:, -1]
 
 

@@ -13,6 +13,7 @@ from test_processor_matches_full_recompute import MODES, generate, needs_an_assi
 from transformers import DynamicCache, TextIteratorStreamer, pipeline, set_seed
 
 from hf_prosocial import GuidedModel, Preference, ProSocialProcessor
+from hf_prosocial.cache_name import CACHE
 from hf_prosocial.memory import sharing_weights
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
@@ -126,13 +127,26 @@ def test_without_a_cache_and_going_on_with_one():
     first = guided.generate(**prompts(), max_new_tokens=5, do_sample=False, return_dict_in_generate=True)
     mask = torch.cat([prompts()["attention_mask"], torch.ones(3, 5, dtype=torch.long)], dim=1)
     rest = guided.generate(
-        first.sequences, attention_mask=mask, past_key_values=first.past_key_values, max_new_tokens=7, do_sample=False
+        first.sequences, attention_mask=mask, max_new_tokens=7, do_sample=False, **{CACHE: first[CACHE]}
     )
     assert rest.tolist() == whole.sequences.tolist()
-    foreign = base(prompts()["input_ids"], use_cache=True).past_key_values
+    foreign = base(prompts()["input_ids"], use_cache=True)[CACHE]
     assert isinstance(foreign, DynamicCache)
     with pytest.raises(ValueError, match="keys and values of one model alone"):
-        guided.generate(first.sequences, attention_mask=mask, past_key_values=foreign, max_new_tokens=7)
+        guided.generate(first.sequences, attention_mask=mask, max_new_tokens=7, **{CACHE: foreign})
+
+
+def test_a_cache_goes_by_either_name():
+    base, arm = pair()
+    guided = GuidedModel(base, arm, PREFERENCE)
+    ids = prompts(rows=1)["input_ids"]
+    whole = guided(ids).logits[:, -1]
+    for name in ("cache", "past_key_values"):
+        found = guided(ids[:, -1:], **{name: guided(ids[:, :-1], use_cache=True)[CACHE]})
+        torch.testing.assert_close(found.logits[:, -1], whole, atol=1e-5, rtol=0)
+    caches = {name: guided(ids[:, :-1], use_cache=True)[CACHE] for name in ("cache", "past_key_values")}
+    with pytest.raises(ValueError, match="two names of one argument"):
+        guided(ids[:, -1:], **caches)
 
 
 def test_streaming_and_pipelines(tokenizer):

@@ -9,6 +9,7 @@ from test_processor_matches_full_recompute import prompts
 from transformers import TextIteratorStreamer, set_seed
 
 from hf_prosocial import Preference, ProSocialProcessor, SpeculativeGuidedModel
+from hf_prosocial.cache_name import CACHE
 from hf_prosocial.decoding.drafts import SequenceFollower
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
@@ -165,9 +166,9 @@ def test_what_cannot_be_drafted_for_is_refused(tmp_path):
         guided.generate(**PROMPT, prompt_lookup_num_tokens=3, max_new_tokens=3)
     with pytest.raises(ValueError, match="save its adapter"):
         guided.save_pretrained(tmp_path)
-    cache = large(**PROMPT, use_cache=True).past_key_values
+    cache = large(**PROMPT, use_cache=True)[CACHE]
     with pytest.raises(ValueError, match="the ARM needs all tokens so far"):
-        guided(torch.tensor([[5]]), past_key_values=cache)
+        guided(torch.tensor([[5]]), **{CACHE: cache})
     with arm.disable_adapter(), pytest.raises(ValueError, match="adapter is disabled"):
         guided.generate(**PROMPT, max_new_tokens=3)
     with pytest.raises(ValueError, match="in training mode"):

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 from transformers.generation.candidate_generator import CandidateGenerator
 
+from hf_prosocial.cache_name import CACHE
 from hf_prosocial.pblora import PBLoraModel
 
 from .follower import crop
@@ -49,11 +50,11 @@ class SequenceFollower:
             with torch.no_grad(), self._tuner.preference_state.using(self._adapter, weights):
                 output = self._tuner.wrapped(
                     input_ids=ids[:, kept:],
-                    past_key_values=cache,
                     use_cache=True,
                     logits_to_keep=length - max(kept, length - last),
+                    **{CACHE: cache},
                 )
-            cache, new = output.past_key_values, output.logits.float()
+            cache, new = output[CACHE], output.logits.float()
             logits = new if logits is None else torch.cat([logits, new], dim=1)
         self._cache, self._ids, self._logits = cache, ids, cast(Tensor, logits)
         return self._logits[:, -last:]

@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from hf_prosocial.cache_name import CACHE
 
 from .columns import named_columns
 from .prefix import PrefixHasher, longest_common_prefixes, same_prefix_parents
@@ -61,7 +63,7 @@ class Follower:
             self._cache = DynamicCache(config=self.model.config)
         cache = self._cache
         self.reset()  # If the forward pass fails, nothing half-updated may remain.
-        arguments = {}
+        arguments: dict[str, Any] = {CACHE: cache}
         if self._takes_position_ids:
             position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
             arguments["position_ids"] = position_ids[:, kept:]
@@ -69,12 +71,11 @@ class Follower:
             output = self.model(
                 input_ids=input_ids[:, kept:],
                 attention_mask=attention_mask,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=named_columns(1, rows.shape[1] - kept, input_ids.device),
                 **arguments,
             )
-        self._cache, self._rows, self._lanes = output.past_key_values, rows, lanes
+        self._cache, self._rows, self._lanes = output[CACHE], rows, lanes
         self._logits = output.logits[:, -1]
         return self._logits
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hf_prosocial.cache_name import CACHE, given_cache
 from hf_prosocial.identity import base_parameters
 from hf_prosocial.memory import sharing_weights
 from hf_prosocial.pblora import tuner_of
@@ -97,13 +98,14 @@ class GuidedModel(WrappingModel):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """As the base's: B rows in, guided log-probabilities (B, tokens, vocabulary) out, fp32.
 
         Args:
             input_ids, attention_mask, position_ids, inputs_embeds, use_cache, logits_to_keep: as the base's.
-            past_key_values: a cache that this model returned, or none.
+            past_key_values, cache: one that this model returned, by the older or the newer name, or none.
             labels: for `loss`, the mean negative guided log-probability, with the base's shift and −100.
             kwargs: further inputs of the base; hidden states and attentions are not returned.
 
@@ -113,26 +115,27 @@ class GuidedModel(WrappingModel):
         self._check(kwargs)
         inputs = cast(Tensor, inputs_embeds if input_ids is None else input_ids)
         rows = len(inputs)
-        if past_key_values is None and (self.config.use_cache if use_cache is None else use_cache):
-            past_key_values = DynamicCache(config=self.config)
-        cache = None if past_key_values is None else _twofold(past_key_values)
-        weights = self._weights(inputs, cache)
+        cache = given_cache(cache, past_key_values)
+        if cache is None and (self.config.use_cache if use_cache is None else use_cache):
+            cache = DynamicCache(config=self.config)
+        both = None if cache is None else _twofold(cache)
+        weights = self._weights(inputs, both)
         with self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
             output = self._tuner.wrapped(
                 input_ids=_twice(input_ids, rows),
                 attention_mask=_twice(attention_mask, rows),
                 position_ids=_twice(position_ids, rows),
                 inputs_embeds=_twice(inputs_embeds, rows),
-                past_key_values=cache,
                 use_cache=use_cache,
                 logits_to_keep=named_columns(logits_to_keep, inputs.shape[1], inputs.device),
+                **{CACHE: both},
                 **{name: _twice(value, rows) for name, value in kwargs.items()},
             )
         logits = self._combined(output.logits)
         loss = None
         if labels is not None:
             loss = self._tuner.wrapped.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1])
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=output.past_key_values)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: output.get(CACHE)})
 
     def _combined(self, logits: Float[Tensor, "twice tokens vocabulary"]) -> Float[Tensor, "rows tokens vocabulary"]:
         base, guide = logits.float().chunk(2)
@@ -177,9 +180,9 @@ class GuidedModel(WrappingModel):
             raise ValueError("a GuidedModel cannot be prefilled in chunks (prefill_chunk_size)")
         generation: Any = super()
         result = generation._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE)
         if cache is not None:
-            model_kwargs["past_key_values"] = _twofold(cache)
+            model_kwargs[CACHE] = _twofold(cache)
         return result
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hf_prosocial.cache_name import CACHE, given_cache
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
@@ -96,37 +97,40 @@ class SpeculativeGuidedModel(WrappingModel):
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         sequence: Int[Tensor, "rows length"] | None = None,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Guided log-probabilities after each of the tokens, fp32, (1, tokens, vocabulary).
 
         Args:
             input_ids: the tokens that are not in the cache yet.
-            attention_mask, position_ids, past_key_values, use_cache, logits_to_keep: as the base's.
+            attention_mask, position_ids, use_cache, logits_to_keep: as the base's.
+            past_key_values, cache: the base's, by the older or the newer name, or none.
             sequence: all tokens so far; `generate` passes it. By default `input_ids`, where there is no cache.
             kwargs: further inputs of the base.
 
         Raises:
             ValueError: several rows, padding, or a cache without the sequence.
         """
-        sequence = self._checked_sequence(input_ids, attention_mask, past_key_values, sequence)
+        cache = given_cache(cache, past_key_values)
+        sequence = self._checked_sequence(input_ids, attention_mask, cache, sequence)
         output = self.base(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            **{CACHE: cache},
             **kwargs,
         )
         own = output.logits.float()
         arm = self._follower.logits(sequence.to(self.arm.device), own.shape[1], self._preference).to(own.device)
         shared_width(own.shape[-1], arm.shape[-1], None)
         logits = guided_log_probs(own, arm, beta=self.beta, safe_set=self.safe_set)
-        return CausalLMOutputWithPast(logits=logits, past_key_values=output.past_key_values)
+        return CausalLMOutputWithPast(logits=logits, **{CACHE: output.get(CACHE)})
 
     def _checked_sequence(
-        self, input_ids: Tensor, attention_mask: Any, past_key_values: Cache | None, sequence: Tensor | None
+        self, input_ids: Tensor, attention_mask: Any, cache: Cache | None, sequence: Tensor | None
     ) -> Tensor:
         check_ready(self._tuner, self._adapter)
         if len(input_ids) != 1:
@@ -135,7 +139,7 @@ class SpeculativeGuidedModel(WrappingModel):
             raise ValueError("the prompt is padded; with one prompt there is nothing to pad for")
         if sequence is not None:
             return sequence
-        if past_key_values is not None and int(past_key_values.get_seq_length()) > 0:
+        if cache is not None and int(cache.get_seq_length()) > 0:
             raise ValueError("with a cache, the ARM needs all tokens so far: pass sequence=")
         return input_ids
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
+from hf_prosocial.cache_name import CACHE
 from hf_prosocial.chat import templated
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.progress import progress_bar
@@ -89,10 +90,10 @@ class ReplyFeatures:
         decoder, cache = self._model.get_decoder(), DynamicCache(config=self._model.config)
         with torch.no_grad():
             if begin:
-                decoder(input_ids=ids[:1, :begin], past_key_values=cache)
+                decoder(input_ids=ids[:1, :begin], **{CACHE: cache})
                 cache.batch_repeat_interleave(len(rows))
             states = decoder(
-                input_ids=ids[:, begin:], attention_mask=mask, past_key_values=cache, output_hidden_states=True
+                input_ids=ids[:, begin:], attention_mask=mask, output_hidden_states=True, **{CACHE: cache}
             ).hidden_states
             means = [torch.einsum("nl,nlh->nh", of_reply[:, begin:], states[layer].float()) for layer in self.layers]
         return torch.cat(means, dim=-1).cpu().numpy()
