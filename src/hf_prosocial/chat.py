@@ -85,6 +85,11 @@ def templated(
     return list(tokenizer(before, add_special_tokens=False)["input_ids"]), reply_ids
 
 
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The id that fills a batch: the pad token's, else the end-of-text token's as in `generate`; None without both."""
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
 def are_messages(messages: Any) -> bool:
     """Whether something is a list of chat messages: a role and a text each."""
     return (

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
+from hf_prosocial.chat import padding_id
+
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
 from .compiling import compile_unadapted
@@ -72,11 +74,10 @@ class PairTrainer(Trainer, Generic[Settings]):
             args.gradient_checkpointing_kwargs = {**given, "use_reentrant": False}
         if args.compile_base:
             compile_unadapted(wrapped)
-        pad = processing_class.pad_token_id
         super().__init__(
             model=model,
             args=args,
-            data_collator=PairCollator(processing_class.eos_token_id if pad is None else pad),
+            data_collator=PairCollator(padding_id(processing_class)),
             train_dataset=PairDataset(train_dataset),
             eval_dataset=None if eval_dataset is None else PairDataset(eval_dataset),
             processing_class=processing_class,

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from hf_prosocial.chat import padding_id
 from hf_prosocial.files import write_json, write_text
 
 from .completions import CompletionCollator, Completions
@@ -70,12 +71,11 @@ def finetune_copy(
         model = get_peft_model(model, lora)
     # torch warns at every batch where there is nothing to pin memory for.
     args.dataloader_pin_memory = args.dataloader_pin_memory and torch.accelerator.is_available()
-    pad = tokenizer.pad_token_id
     trainer = Trainer(
         model=model,
         args=args,
         train_dataset=completions,
-        data_collator=CompletionCollator(tokenizer.eos_token_id if pad is None else pad),
+        data_collator=CompletionCollator(padding_id(tokenizer)),
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)

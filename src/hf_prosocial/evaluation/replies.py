@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
+from hf_prosocial.chat import padding_id
 from hf_prosocial.progress import progress_bar
 
 from .prompts import Prompt
@@ -50,7 +51,7 @@ def continuations_of(
     Raises:
         ValueError: the tokenizer has neither.
     """
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    pad = padding_id(tokenizer)
     if pad is None:
         raise ValueError("the tokenizer has neither a pad token nor an end-of-text token to pad a batch with; set one")
     rows = [torch.tensor(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
