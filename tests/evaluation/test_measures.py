@@ -134,16 +134,43 @@ def test_reward_hacking():
     assert not reward_hacking(answers(10, replies=replies), high)
 
 
+def categorised(categories, preferences=(UNIFORM,)):
+    prompts = tuple(
+        Prompt("mild", str(row + 1), (("user", f"text {row}"),), str(category), "safe")
+        for row, category in enumerate(categories)
+    )
+    return Answers("one", "mild", prompts, preferences, (GOOD,) * len(prompts) * len(preferences))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_no_category_of_many_small_ones_fails_by_chance(rate):
+    """Where categories mean nothing, at most about one benchmark in twenty has a warning, whatever it has of them."""
+    random = np.random.default_rng()
+    trials = 200
+    given = categorised(np.arange(300) % 100)
+    warned = sum(bool(category_failure(given, (random.random(300) < rate).astype(float), "asr")) for _ in range(trials))
+    assert warned <= 25
+
+
+def test_a_category_fails_by_its_prompts_not_by_how_often_each_was_answered():
+    """Two prompts of two are chance beside a third of the rest, however many preferences they were answered under."""
+    values = np.array([1.0] * 2 + [1.0, 0.0, 0.0] * 20)
+    given = categorised(["few"] * 2 + ["rest"] * 60)
+    assert not category_failure(given, values, "asr")
+    many = categorised(["few"] * 2 + ["rest"] * 60, preferences=CORNERS)
+    assert not category_failure(many, values.repeat(2), "asr")
+
+
 def test_category_failure():
     given = answers(40)
     values = np.array([1.0, 0.0] * 20)
-    categories = {"a": share(values[::2]), "b": share(values[1::2])}
-    (found,) = category_failure(given, values, categories, "asr")
-    assert found.found == "asr 1.000 on a, 0.000 on the rest"
+    (found,) = category_failure(given, values, "asr")
+    assert found.found == "asr 1.000 on 20 prompts of a, 0.000 on the rest"
     assert found.rows[:2] == ("1", "3")
-    flat = np.array([1.0, 1.0, 0.0, 0.0] * 10)
-    assert not category_failure(given, flat, {"a": share(flat[::2]), "b": share(flat[1::2])}, "asr")
-    with pytest.warns(FailureSignatureWarning, match="category-specific failure: one on mild: asr 1.000 on a"):
+    assert not category_failure(given, np.array([1.0, 1.0, 0.0, 0.0] * 10), "asr")
+    with pytest.warns(
+        FailureSignatureWarning, match="category-specific failure: one on mild: asr 1.000 on 20 prompts of a"
+    ):
         warn_of([found])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

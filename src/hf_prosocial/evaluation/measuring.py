@@ -88,7 +88,7 @@ def _measure_harm(found: Measured, name: str, answers: Sequence[Answers], valida
     for one in answers:
         figures = harm_figures(one, validated=validated)
         found.add("harm", name, one.variant, figures)
-        found.signatures += category_failure(one, values_of(one), figures["categories"], figure)
+        found.signatures += category_failure(one, values_of(one), figure)
     found.differences += paired(figure, name, {one.variant: _per_prompt(one, values_of(one)) for one in answers})
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
+from scipy import stats
 
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.answers import Answers
@@ -18,8 +20,8 @@ COLLAPSE_GAIN, COLLAPSE_LOSS = 0.2, -0.2
 """Standard deviations by which one objective gains, and another loses, under a balanced preference."""
 HACKING_REWARD, HACKING_SHARE = 1.0, 0.05
 """A reply's mean reward in standard deviations over the reference; the share of replies so high that are no text."""
-CATEGORY_EXCESS = 0.20
-"""A category's rate over that of the rest of its benchmark."""
+CATEGORY_EXCESS, CATEGORY_FALSE = 0.20, 0.05
+"""A category's rate over that of the rest of its benchmark; the share of false ones among those that are named."""
 EXAMPLES = 10
 
 
@@ -97,29 +99,39 @@ def reward_hacking(answers: Answers, z: Z) -> list[Signature]:
     return [_signature("reward hacking", answers, found, f"{HACKING_SHARE:.0%} of them", rows)]
 
 
-def category_failure(
-    answers: Answers, values: np.ndarray, categories: Mapping[str, Estimate], figure: str
-) -> list[Signature]:
-    """A category of a benchmark fares far worse than the rest, beyond its interval.
+def category_failure(answers: Answers, values: Float[np.ndarray, " replies"], figure: str) -> list[Signature]:
+    """A category of a benchmark fares far worse than the rest, by more than chance makes of so many categories.
+
+    A benchmark may have a hundred categories of a few prompts, of which some fare badly by chance alone. So each is
+    compared with the rest by Fisher's exact test, over prompts (one counts where half of its replies do), and of the
+    categories that are named a share of `CATEGORY_FALSE` is expected to be chance (Benjamini and Hochberg).
 
     Args:
         answers: to the benchmark.
         values: 1 where a reply counts, reply by reply.
-        categories: the rate of each.
         figure: what the rate is called.
     """
-    own = np.array([str(prompt.category) for prompt in answers.each_prompt()])
+    rates = values.reshape(-1, len(answers.preferences)).mean(1)
+    categories = np.array([str(prompt.category) for prompt in answers.prompts])
+    names = [str(name) for name in np.unique(categories)]
+    if len(names) == 1:
+        return []
+    chances = [_chance(rates >= 0.5, categories == name) for name in names]
     found = []
-    for name, rate in categories.items():
-        if (own == name).all():
-            continue
-        rest = float(values[own != name].mean())
-        if rate.mean - rest > CATEGORY_EXCESS and rate.low > rest:
-            identities = [prompt.identity for prompt in answers.each_prompt()]
-            rows = [identities[row] for row in np.flatnonzero((own == name) & (values > 0))]
-            said = f"{figure} {rate.mean:.3f} on {name}, {rest:.3f} on the rest"
+    for name, chance in zip(names, stats.false_discovery_control(chances), strict=True):
+        own = categories == name
+        rate, rest = rates[own].mean(), rates[~own].mean()
+        if rate - rest > CATEGORY_EXCESS and chance <= CATEGORY_FALSE:
+            rows = [answers.prompts[row].identity for row in np.flatnonzero(own & (rates > 0))]
+            said = f"{figure} {rate:.3f} on {own.sum()} prompts of {name}, {rest:.3f} on the rest"
             found.append(_signature("category-specific failure", answers, said, f"+{CATEGORY_EXCESS:g}", rows))
     return found
+
+
+def _chance(counted: np.ndarray, own: np.ndarray) -> float:
+    """How likely a category would fare as badly as its own prompts do, if it were like the rest."""
+    table = [[(counted & side).sum(), (~counted & side).sum()] for side in (own, ~own)]
+    return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
 def _signature(name: str, answers: Answers, found: str, threshold: str, rows: Sequence[str]) -> Signature:
