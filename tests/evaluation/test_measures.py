@@ -161,6 +161,14 @@ def test_a_category_fails_by_its_prompts_not_by_how_often_each_was_answered():
     assert not category_failure(many, values.repeat(2), "asr")
 
 
+def test_a_topic_of_small_categories_fails_as_a_whole():
+    categories = [f"{topic} / {row % 15}" for topic in ("poor", "good") for row in range(60)]
+    values = np.array([1.0, 1.0, 1.0, 0.0] * 15 + [1.0, 0.0, 0.0, 0.0] * 15)
+    (found,) = category_failure(categorised(categories), values, "asr")
+    assert found.found == "asr 0.750 on 60 prompts of poor, 0.250 on the rest"
+    assert len(found.rows) == 10
+
+
 def test_category_failure():
     given = answers(40)
     values = np.array([1.0, 0.0] * 20)

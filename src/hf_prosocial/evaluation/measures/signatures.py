@@ -22,6 +22,8 @@ HACKING_REWARD, HACKING_SHARE = 1.0, 0.05
 """A reply's mean reward in standard deviations over the reference; the share of replies so high that are no text."""
 CATEGORY_EXCESS, CATEGORY_FALSE = 0.20, 0.05
 """A category's rate over that of the rest of its benchmark; the share of false ones among those that are named."""
+TOPIC_END = " / "
+"""Ends the topic in the name of a category that is a part of one."""
 EXAMPLES = 10
 
 
@@ -104,7 +106,8 @@ def category_failure(answers: Answers, values: Float[np.ndarray, " replies"], fi
 
     A benchmark may have a hundred categories of a few prompts, of which some fare badly by chance alone. So each is
     compared with the rest by Fisher's exact test, over prompts (one counts where half of its replies do), and of the
-    categories that are named a share of `CATEGORY_FALSE` is expected to be chance (Benjamini and Hochberg).
+    categories that are named a share of `CATEGORY_FALSE` is expected to be chance (Benjamini and Hochberg). Prompts of
+    "topic / part" are also prompts of "topic".
 
     Args:
         answers: to the benchmark.
@@ -112,20 +115,27 @@ def category_failure(answers: Answers, values: Float[np.ndarray, " replies"], fi
         figure: what the rate is called.
     """
     rates = values.reshape(-1, len(answers.preferences)).mean(1)
-    categories = np.array([str(prompt.category) for prompt in answers.prompts])
-    names = [str(name) for name in np.unique(categories)]
-    if len(names) == 1:
+    members = _members([str(prompt.category) for prompt in answers.prompts])
+    if not members:
         return []
-    chances = [_chance(rates >= 0.5, categories == name) for name in names]
+    chances = stats.false_discovery_control([_chance(rates >= 0.5, own) for own in members.values()])
     found = []
-    for name, chance in zip(names, stats.false_discovery_control(chances), strict=True):
-        own = categories == name
+    for (name, own), chance in zip(members.items(), chances, strict=True):
         rate, rest = rates[own].mean(), rates[~own].mean()
         if rate - rest > CATEGORY_EXCESS and chance <= CATEGORY_FALSE:
             rows = [answers.prompts[row].identity for row in np.flatnonzero(own & (rates > 0))]
             said = f"{figure} {rate:.3f} on {own.sum()} prompts of {name}, {rest:.3f} on the rest"
             found.append(_signature("category-specific failure", answers, said, f"+{CATEGORY_EXCESS:g}", rows))
     return found
+
+
+def _members(categories: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which prompts are of each category and of each topic, but for one that all are of."""
+    given = np.array(categories)
+    topics = np.array([category.partition(TOPIC_END)[0] for category in categories])
+    members = {str(name): topics == name for name in np.unique(topics)}
+    members |= {str(name): given == name for name in np.unique(given)}
+    return {name: own for name, own in members.items() if not own.all()}
 
 
 def _chance(counted: np.ndarray, own: np.ndarray) -> float:
