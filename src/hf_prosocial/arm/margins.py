@@ -115,14 +115,16 @@ def score_pairs(
     """log π(y | x) of each pair's chosen and rejected reply in each of some settings of a model; nats."""
     check_attention(wrapped.config, max(pair.length for pair in pairs.rows))
     scores = torch.empty(len(settings), 2, len(pairs.rows))
-    with torch.no_grad(), progress_bar(len(pairs.rows), "margins", "pair") as progress:
-        for indices in batches_by_length([pair.packed_length for pair in pairs.rows], batch_tokens):
+    lengths = [pair.packed_length for pair in pairs.rows]
+    # Of tokens, not of pairs: the longest pairs come last, and time left would be told wrong.
+    with torch.no_grad(), progress_bar(len(settings) * sum(lengths), "margins", "token") as progress:
+        for indices in batches_by_length(lengths, batch_tokens):
             batch = collate([pairs.rows[index] for index in indices], pad_token_id)
             batch = {name: values.to(wrapped.device) for name, values in batch.items()}
             for row, setting in enumerate(settings):
                 with setting():
                     scores[row][:, indices] = pair_log_probs(model, batch, wrapped.dtype).cpu()
-            progress.update(len(indices))
+                progress.update(sum(lengths[index] for index in indices))
     return scores
 
 

@@ -1,0 +1,17 @@
+#!/bin/sh
+# An ARM by the recipe of the released one, but on the safe base: SmolLM2-135M-Instruct less 2.2 times its harm vector.
+# From the data in data/ to runs/smollm2-arm-on-safe-base; options after the command go to the training.
+set -eu
+
+# The base, dequantised to fp32, as a checkpoint directory; and less the vector that the package holds.
+python -c "
+from hf_prosocial.bases import find_base
+model, tokenizer = find_base().load()
+model.save_pretrained('runs/smollm2')
+tokenizer.save_pretrained('runs/smollm2')"
+vector=$(python -c "from hf_prosocial.assets import released_vector; print(released_vector())")
+[ -d runs/smollm2-safe-base ] || prosocial direg subtract "$vector" runs/smollm2 runs/smollm2-safe-base --scale 2.2
+
+prosocial arm train --config recipes/smollm2_arm.yaml --base runs/smollm2-safe-base \
+    --reference_log_probs recipes/smollm2_safe_base_reference.safetensors \
+    --output_dir runs/smollm2-arm-on-safe-base "$@"
