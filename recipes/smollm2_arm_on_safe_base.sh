@@ -4,13 +4,15 @@
 set -eu
 
 # The base, dequantised to fp32, as a checkpoint directory; and less the vector that the package holds.
-python -c "
+if [ ! -d runs/smollm2-safe-base ]; then
+    python -c "
 from hf_prosocial.bases import find_base
 model, tokenizer = find_base().load()
 model.save_pretrained('runs/smollm2')
 tokenizer.save_pretrained('runs/smollm2')"
-vector=$(python -c "from hf_prosocial.assets import released_vector; print(released_vector())")
-[ -d runs/smollm2-safe-base ] || prosocial direg subtract "$vector" runs/smollm2 runs/smollm2-safe-base --scale 2.2
+    vector=$(python -c "from hf_prosocial.assets import released_vector; print(released_vector())")
+    prosocial direg subtract "$vector" runs/smollm2 runs/smollm2-safe-base --scale 2.2
+fi
 
 prosocial arm train --config recipes/smollm2_arm.yaml --base runs/smollm2-safe-base \
     --reference_log_probs recipes/smollm2_safe_base_reference.safetensors \

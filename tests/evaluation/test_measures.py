@@ -30,9 +30,10 @@ CORNERS = tuple(Preference.one_hot(name, objectives=NAMES) for name in NAMES)
 GOOD, EMPTY = "that must be hard, tell me more of it", "..."
 
 
-def answers(count, *, preferences=(UNIFORM,), labels=("safe", "unsafe"), variant="one", replies=None):
+def answers(count, *, preferences=(UNIFORM,), labels=("safe", "unsafe"), categories="ab", variant="one", replies=None):
     prompts = tuple(
-        Prompt("mild", str(row + 1), (("user", f"text {row}"),), "ab"[row % 2], labels[row % 2]) for row in range(count)
+        Prompt("mild", str(row + 1), (("user", f"text {row}"),), categories[row % len(categories)], labels[row % 2])
+        for row in range(count)
     )
     return Answers(variant, "mild", prompts, preferences, tuple(replies or [GOOD] * count * len(preferences)))
 
@@ -134,20 +135,12 @@ def test_reward_hacking():
     assert not reward_hacking(answers(10, replies=replies), high)
 
 
-def categorised(categories, preferences=(UNIFORM,)):
-    prompts = tuple(
-        Prompt("mild", str(row + 1), (("user", f"text {row}"),), str(category), "safe")
-        for row, category in enumerate(categories)
-    )
-    return Answers("one", "mild", prompts, preferences, (GOOD,) * len(prompts) * len(preferences))
-
-
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_no_category_of_many_small_ones_fails_by_chance(rate):
     """Where categories mean nothing, at most about one benchmark in twenty has a warning, whatever it has of them."""
     random = np.random.default_rng()
     trials = 200
-    given = categorised(np.arange(300) % 100)
+    given = answers(300, categories=[str(row) for row in range(100)])
     warned = sum(bool(category_failure(given, (random.random(300) < rate).astype(float), "asr")) for _ in range(trials))
     assert warned <= 25
 
@@ -155,16 +148,16 @@ def test_no_category_of_many_small_ones_fails_by_chance(rate):
 def test_a_category_fails_by_its_prompts_not_by_how_often_each_was_answered():
     """Two prompts of two are chance beside a third of the rest, however many preferences they were answered under."""
     values = np.array([1.0] * 2 + [1.0, 0.0, 0.0] * 20)
-    given = categorised(["few"] * 2 + ["rest"] * 60)
-    assert not category_failure(given, values, "asr")
-    many = categorised(["few"] * 2 + ["rest"] * 60, preferences=CORNERS)
+    categories = ["few"] * 2 + ["rest"] * 60
+    assert not category_failure(answers(62, categories=categories), values, "asr")
+    many = answers(62, categories=categories, preferences=CORNERS)
     assert not category_failure(many, values.repeat(2), "asr")
 
 
 def test_a_topic_of_small_categories_fails_as_a_whole():
     categories = [f"{topic} / {row % 15}" for topic in ("poor", "good") for row in range(60)]
     values = np.array([1.0, 1.0, 1.0, 0.0] * 15 + [1.0, 0.0, 0.0, 0.0] * 15)
-    (found,) = category_failure(categorised(categories), values, "asr")
+    (found,) = category_failure(answers(120, categories=categories), values, "asr")
     assert found.found == "asr 0.750 on 60 prompts of poor, 0.250 on the rest"
     assert len(found.rows) == 10
 

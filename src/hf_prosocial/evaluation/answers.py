@@ -45,6 +45,10 @@ class Answers:
         """The prompt of each reply."""
         return [prompt for prompt in self.prompts for _ in self.preferences]
 
+    def per_prompt(self, values: Float[np.ndarray, " replies"]) -> Float[np.ndarray, " prompts"]:
+        """Each prompt's mean over its replies, from a value for each reply, of all prompts or of some."""
+        return values.reshape(-1, len(self.preferences)).mean(1)
+
     def under(self, preference: Preference) -> list[str]:
         """Each prompt's reply under a preference, or its only reply where none is heeded."""
         column = self.preferences.index(preference) if preference in self.preferences else 0

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from hf_prosocial.preference import Preference
 
 from .answers import Answers
@@ -89,14 +87,14 @@ def _measure_harm(found: Measured, name: str, answers: Sequence[Answers], valida
         figures = harm_figures(one, validated=validated)
         found.add("harm", name, one.variant, figures)
         found.signatures += category_failure(one, values_of(one), figure)
-    found.differences += paired(figure, name, {one.variant: _per_prompt(one, values_of(one)) for one in answers})
+    found.differences += paired(figure, name, {one.variant: one.per_prompt(values_of(one)) for one in answers})
 
 
 def _measure_refusals(found: Measured, name: str, answers: Sequence[Answers]) -> None:
     for one in answers:
         found.add("over_refusal", name, one.variant, refusal_figures(one))
         found.signatures += over_refusal(one, answers[0])
-    refusals = {one.variant: refused(one, "safe").reshape(-1, len(one.preferences)).mean(1) for one in answers}
+    refusals = {one.variant: one.per_prompt(refused(one, "safe")) for one in answers}
     found.differences += paired("refusals of safe prompts", name, refusals)
 
 
@@ -123,7 +121,3 @@ def _measure_rewards(
     found.differences += of_pairs(
         "hypervolume", name, list(scored), lambda one, other: hypervolume_difference(scored[one], scored[other])
     )
-
-
-def _per_prompt(answers: Answers, values: np.ndarray) -> np.ndarray:
-    return values.reshape(len(answers.prompts), len(answers.preferences)).mean(1)

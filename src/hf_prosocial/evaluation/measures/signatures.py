@@ -114,11 +114,12 @@ def category_failure(answers: Answers, values: Float[np.ndarray, " replies"], fi
         values: 1 where a reply counts, reply by reply.
         figure: what the rate is called.
     """
-    rates = values.reshape(-1, len(answers.preferences)).mean(1)
+    rates = answers.per_prompt(values)
+    counted = rates >= 0.5
     members = _members([str(prompt.category) for prompt in answers.prompts])
     if not members:
         return []
-    chances = stats.false_discovery_control([_chance(rates >= 0.5, own) for own in members.values()])
+    chances = stats.false_discovery_control([_chance(counted, own) for own in members.values()])
     found = []
     for (name, own), chance in zip(members.items(), chances, strict=True):
         rate, rest = rates[own].mean(), rates[~own].mean()
