@@ -21,6 +21,8 @@ LARGE = 200  # pairs on dev from which an objective's own lower bound is a goal
 def run() -> bool:
     wanted = os.environ.get("PROSOCIAL_METHODS", ",".join(method.name for method in METHODS)).split(",")
     seeds = [int(seed) for seed in os.environ.get("PROSOCIAL_SEEDS", "0,1,2").split(",")]
+    if unknown := set(wanted) - {method.name for method in METHODS}:
+        raise ValueError(f"PROSOCIAL_METHODS names {sorted(unknown)}; the methods are {[one.name for one in METHODS]}")
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
         for method in METHODS:

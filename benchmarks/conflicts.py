@@ -1,0 +1,131 @@
+"""Which objectives conflict on the training pairs: cosines of their gradients over many pairs, not of a step's few.
+
+Each objective's gradient of the recipe's loss, in samples of 8 pairs, of a fresh adapter and of the released one; each
+pair under a preference as the training draws it, and under the uniform one. Set PROSOCIAL_DATA to the data's folder.
+Twenty minutes on a core.
+"""
+
+import os
+import random
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from peft import PeftModel, get_peft_model
+
+from benchmarks.gradient_cosines import GradientCosines, Gradients, gradient_cosines
+from benchmarks.markdown import markdown_table
+from hf_prosocial import PBLoraConfig, load_arm
+from hf_prosocial.arm import ArmTrainingArguments
+from hf_prosocial.arm.batch import collate, pair_log_probs, reply_tokens
+from hf_prosocial.arm.losses import length_free_margins, pair_losses
+from hf_prosocial.arm.pairs import Pair
+from hf_prosocial.arm.preference_sampling import PreferenceSampler
+from hf_prosocial.assets import released_arm
+from hf_prosocial.cli.recipes import parse_recipe
+from hf_prosocial.cli.train import ArmRecipe
+from hf_prosocial.cli.training import Material, prepare, read_material
+from hf_prosocial.files import write_json
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.progress import progress_bar
+
+RECORD = Path("benchmarks/results/conflicts.json")
+SAMPLES, PAIRS = 20, 8
+
+
+def run() -> bool:
+    recipe, training = _recipe()
+    record: dict[str, Any] = {"samples": SAMPLES, "pairs_in_each": PAIRS}
+    for state in ("fresh", "released"):
+        material = read_material(recipe)
+        prepare(material, recipe, training)
+        arm = _arm(state, material, recipe)
+        for preferences in ("as trained", "uniform"):
+            found = gradient_cosines(_gradients(arm, material, training, uniform=preferences == "uniform"))
+            print(f"\n{state} ARM, preferences {preferences}\n{_table(found, recipe.objectives)}", flush=True)
+            record[f"{state}, {preferences}"] = _figures(found, recipe.objectives)
+    write_json(RECORD, record)
+    return True
+
+
+def _recipe() -> tuple[ArmRecipe, ArmTrainingArguments]:
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--config", "recipes/smollm2_arm.yaml", "--output_dir", folder]
+        if data := os.environ.get("PROSOCIAL_DATA"):
+            options += ["--train_data", f"{data}/preferences/train.jsonl"]
+        recipe, training = parse_recipe(options, ArmRecipe, ArmTrainingArguments)
+    if not (training.length_free and training.relative_to_base):
+        raise ValueError("the gradients here are of the length-free loss relative to the base; the recipe has another")
+    return recipe, training
+
+
+def _arm(state: str, material: Material, recipe: ArmRecipe) -> PeftModel:
+    if state == "released":
+        # The same base, in the dtype of the training.
+        return load_arm(released_arm(), material.base, tokenizer=material.tokenizer, allow_mismatch=["base_weights"])
+    torch.manual_seed(0)
+    config = PBLoraConfig(
+        objectives=tuple(recipe.objectives),
+        r1=recipe.r1,
+        r2=recipe.r2,
+        lora_alpha=recipe.lora_alpha,
+        target_modules=recipe.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(material.base, config)
+
+
+def _gradients(arm: PeftModel, material: Material, training: ArmTrainingArguments, *, uniform: bool) -> Gradients:
+    """SAMPLES gradients of each objective, of PAIRS pairs each, drawn without replacement."""
+    k = len(material.pairs.objectives)
+    sampler = PreferenceSampler(k, training.preference_sampling, training.preference_concentration, seed=0)
+    found = []
+    with progress_bar(k * SAMPLES, "gradients", "sample") as progress:
+        for objective in range(k):
+            own = [pair for pair in material.pairs.rows if pair.objective == objective]
+            drawn = random.Random(0).sample(own, SAMPLES * PAIRS)
+            for start in range(0, len(drawn), PAIRS):
+                rows = drawn[start : start + PAIRS]
+                p, _ = sampler.draw([objective] * PAIRS, [row.line for row in rows], step=0)
+                found.append(_gradient(arm, rows, torch.full_like(p, 1 / k) if uniform else p, training.beta_r))
+                progress.update()
+    return np.stack(found).reshape(k, SAMPLES, -1)
+
+
+def _gradient(
+    arm: PeftModel, rows: list[Pair], p: Float[torch.Tensor, "rows k"], beta_r: float
+) -> Float[np.ndarray, " entries"]:
+    tuner = tuner_of(arm)
+    parameters = [weight for name, weight in arm.named_parameters() if "pblora_" in name]
+    for weight in parameters:
+        weight.requires_grad_(True)
+    tuner.set_preference(p)
+    batch = collate(rows, pad_token_id=0)
+    log_probs = pair_log_probs(arm, batch, tuner.wrapped.dtype) - batch["reference"].T
+    margins = length_free_margins(log_probs, reply_tokens(batch["segments"]))
+    gradients = torch.autograd.grad(pair_losses(margins, beta_r).mean(), parameters)
+    return torch.cat([one.flatten() for one in gradients]).float().numpy()
+
+
+def _table(found: GradientCosines, objectives: list[str]) -> str:
+    rows = [
+        [name, f"{found.signal[i]:.3f}"]
+        + ["1" if i == j else f"{one.mean:+.2f} [{one.low:+.2f}, {one.high:+.2f}]" for j, one in enumerate(row)]
+        for i, (name, row) in enumerate(zip(objectives, found.cosines, strict=True))
+    ]
+    return markdown_table(["gradient of", "signal", *objectives], rows)
+
+
+def _figures(found: GradientCosines, objectives: list[str]) -> dict[str, Any]:
+    return {
+        "signal": dict(zip(objectives, found.signal.tolist(), strict=True)),
+        "cosines": {
+            f"{objectives[i]}~{objectives[j]}": asdict(found.cosines[i][j])
+            for i in range(len(objectives))
+            for j in range(i + 1, len(objectives))
+        },
+    }
