@@ -5,6 +5,7 @@ pair under a preference as the training draws it, and under the uniform one. Set
 Twenty minutes on a core.
 """
 
+import math
 import os
 import random
 import tempfile
@@ -29,6 +30,7 @@ from hf_prosocial.assets import released_arm
 from hf_prosocial.cli.recipes import parse_recipe
 from hf_prosocial.cli.train import ArmRecipe
 from hf_prosocial.cli.training import Material, prepare, read_material
+from hf_prosocial.estimates import Estimate
 from hf_prosocial.files import write_json
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.progress import progress_bar
@@ -48,7 +50,7 @@ def run() -> bool:
             found = gradient_cosines(_gradients(arm, material, training, uniform=preferences == "uniform"))
             print(f"\n{state} ARM, preferences {preferences}\n{_table(found, recipe.objectives)}", flush=True)
             record[f"{state}, {preferences}"] = _figures(found, recipe.objectives)
-    write_json(RECORD, record)
+            write_json(RECORD, record)
     return True
 
 
@@ -113,11 +115,14 @@ def _gradient(
 
 def _table(found: GradientCosines, objectives: list[str]) -> str:
     rows = [
-        [name, f"{found.signal[i]:.3f}"]
-        + ["1" if i == j else f"{one.mean:+.2f} [{one.low:+.2f}, {one.high:+.2f}]" for j, one in enumerate(row)]
+        [name, f"{found.signal[i]:.3f}"] + ["1" if i == j else _cell(one) for j, one in enumerate(row)]
         for i, (name, row) in enumerate(zip(objectives, found.cosines, strict=True))
     ]
     return markdown_table(["gradient of", "signal", *objectives], rows)
+
+
+def _cell(cosine: Estimate) -> str:
+    return "not told" if math.isnan(cosine.mean) else f"{cosine.mean:+.2f} [{cosine.low:+.2f}, {cosine.high:+.2f}]"
 
 
 def _figures(found: GradientCosines, objectives: list[str]) -> dict[str, Any]:
