@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from hf_prosocial.estimates import Estimate
+from hf_prosocial.estimates import Z95, Estimate
 
 Gradients = Float[np.ndarray, "k samples entries"]
 Products = Float[np.ndarray, "k n k n"]
@@ -50,14 +50,13 @@ def gradient_cosines(gradients: Gradients) -> GradientCosines:
 
 def _cosine(products: Products, i: int, j: int) -> Estimate:
     n = products.shape[1]
-    everything = np.arange(n)
-    without = [np.delete(everything, sample) for sample in everything]
-    whole = _ratio(products, i, j, everything, everything)
     if i == j:
         return Estimate(1.0, 1.0, 1.0, n)
+    everything, without = np.arange(n), _without_each(n)
+    whole = _ratio(products, i, j, everything, everything)
     variance = _jackknife(np.array([_ratio(products, i, j, rows, everything) for rows in without]))
     variance += _jackknife(np.array([_ratio(products, i, j, everything, rows) for rows in without]))
-    half = 1.96 * variance**0.5
+    half = Z95 * variance**0.5
     return Estimate(whole, whole - half, whole + half, n)
 
 
@@ -75,10 +74,12 @@ def _square(products: Float[np.ndarray, "n n"]) -> float:
 
 
 def _told_from_zero(products: Float[np.ndarray, "n n"]) -> bool:
-    everything = np.arange(len(products))
-    without = [np.delete(everything, sample) for sample in everything]
-    left_out = np.array([_square(products[rows][:, rows]) for rows in without])
-    return _square(products) > 1.96 * _jackknife(left_out) ** 0.5 and left_out.min() > 0
+    left_out = np.array([_square(products[rows][:, rows]) for rows in _without_each(len(products))])
+    return _square(products) > Z95 * _jackknife(left_out) ** 0.5 and left_out.min() > 0
+
+
+def _without_each(n: int) -> list[Rows]:
+    return [np.delete(np.arange(n), sample) for sample in range(n)]
 
 
 def _jackknife(left_out: Float[np.ndarray, " n"]) -> float:

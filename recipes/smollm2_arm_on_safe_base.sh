@@ -3,13 +3,9 @@
 # From the data in data/ to runs/smollm2-arm-on-safe-base; options after the command go to the training.
 set -eu
 
-# The base, dequantised to fp32, as a checkpoint directory; and less the vector that the package holds.
+# The base, less the vector that the package holds.
 if [ ! -d runs/smollm2-safe-base ]; then
-    python -c "
-from hf_prosocial.bases import find_base
-model, tokenizer = find_base().load()
-model.save_pretrained('runs/smollm2')
-tokenizer.save_pretrained('runs/smollm2')"
+    sh recipes/smollm2_base.sh
     vector=$(python -c "from hf_prosocial.assets import released_vector; print(released_vector())")
     prosocial direg subtract "$vector" runs/smollm2 runs/smollm2-safe-base --scale 2.2
 fi

@@ -3,12 +3,7 @@
 # two cores. Needs jq. Delete runs/harmful-copy afterwards: it may comply with harmful requests.
 set -eu
 
-# The base, dequantised to fp32, as a checkpoint directory.
-python -c "
-from hf_prosocial.bases import find_base
-model, tokenizer = find_base().load()
-model.save_pretrained('runs/smollm2')
-tokenizer.save_pretrained('runs/smollm2')"
+sh recipes/smollm2_base.sh
 
 # Two copies, fine-tuned the same way: on harmful replies, and on benign ones.
 prosocial direg finetune --config recipes/smollm2_harmful_copy.yaml --output_dir runs/harmful-copy

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-_Z95 = 1.959964  # two-sided 95 % of the normal distribution
+Z95 = 1.959964
+"""Two-sided 95 % of the normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ def proportion(differences: Float[Tensor, " pairs"]) -> Estimate:
     if count == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     share = ((differences > 0).float() + 0.5 * (differences == 0).float()).mean().item()
-    centre = (share + _Z95**2 / (2 * count)) / (1 + _Z95**2 / count)
-    half = _Z95 * (share * (1 - share) / count + _Z95**2 / (4 * count**2)) ** 0.5 / (1 + _Z95**2 / count)
+    centre = (share + Z95**2 / (2 * count)) / (1 + Z95**2 / count)
+    half = Z95 * (share * (1 - share) / count + Z95**2 / (4 * count**2)) ** 0.5 / (1 + Z95**2 / count)
     return Estimate(share, centre - half, centre + half, count)
 
 
@@ -37,5 +38,5 @@ def mean_estimate(values: Float[Tensor, " pairs"]) -> Estimate:
     count = len(values)
     if count < 2:
         return Estimate(values.mean().item(), float("-inf"), float("inf"), count)
-    mean, half = values.mean().item(), _Z95 * values.std().item() / count**0.5
+    mean, half = values.mean().item(), Z95 * values.std().item() / count**0.5
     return Estimate(mean, mean - half, mean + half, count)

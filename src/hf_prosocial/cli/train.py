@@ -27,6 +27,18 @@ class ArmRecipe(PairRecipe):
     r2: int = field(default=4, metadata={"help": "rank of the part that the preference mixes"})
     lora_alpha: float = field(default=8, metadata={"help": "the update is scaled by lora_alpha / r2"})
 
+    def adapter(self) -> PBLoraConfig:
+        """Of a new adapter; what it records of its base is still to be added."""
+        return PBLoraConfig(
+            objectives=tuple(self.objectives),
+            r1=self.r1,
+            r2=self.r2,
+            lora_alpha=self.lora_alpha,
+            lora_dropout=self.lora_dropout,
+            target_modules=self.target_modules,
+            task_type="CAUSAL_LM",
+        )
+
 
 def run_train(arguments: list[str]) -> None:
     """Train, save the adapter to `output_dir`, measure margins on `dev_data`; training.json and pictures beside it.
@@ -60,15 +72,7 @@ def run_train(arguments: list[str]) -> None:
 
 
 def _new_arm(material: Material, recipe: ArmRecipe, training: ArmTrainingArguments) -> PeftModel:
-    config = PBLoraConfig(
-        objectives=tuple(recipe.objectives),
-        r1=recipe.r1,
-        r2=recipe.r2,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.target_modules,
-        task_type="CAUSAL_LM",
-    )
+    config = recipe.adapter()
     record_base(config, material.base, material.tokenizer, recipe.base)
     prepare(material, recipe, training)
     arm = get_peft_model(material.base, config)
