@@ -28,14 +28,14 @@ def _safety(metrics: Metrics) -> str:
 
 def _rewards(metrics: Metrics) -> str:
     rewards = metrics["figures"]["rewards"]
-    heads = ["variant", *(f"{kind}, {name}" for name in rewards for kind in ("MIP", "hypervolume"))]
+    heads = ["variant", *(f"{kind}, {name}" for name in rewards for kind in ("MIP", "hypervolume", "refused"))]
     rows = []
     for variant in metrics["variants"]:
         figures = [one[variant] for one in rewards.values()]
         rows.append(
             [
                 variant,
-                *(cell for one in figures for cell in (_interval(one["mip"]), _interval(one["hypervolume"], digits=0))),
+                *(cell for one in figures for cell in (*_gains(one), _interval(one["refused"]))),
             ]
         )
     return markdown_table(heads, rows)
@@ -73,6 +73,7 @@ def gains_table(metrics: Metrics, benchmark: str) -> str:
         "MIP",
         "hypervolume",
         "control holds in",
+        "refused",
         "degenerate",
         "perplexity",
         "perplexity, plain",
@@ -83,13 +84,12 @@ def gains_table(metrics: Metrics, benchmark: str) -> str:
         rewards = metrics["figures"]["rewards"][benchmark].get(variant)
         cells = [_interval(costs["divergence_tempered"]) if "divergence_tempered" in costs else ""]
         if rewards is None:
-            cells += [""] * 4
+            cells += [""] * 5
         else:
             text = metrics["figures"]["text"][benchmark][variant]
             held = columns_held(rewards["control"])
             degenerate = f"{text['degenerate']['mean'] * text['replies']:.0f} of {text['replies']}"
-            cells += [_interval(rewards["mip"]), _interval(rewards["hypervolume"], digits=0)]
-            cells += ["" if held is None else str(held), degenerate]
+            cells += [*_gains(rewards), "" if held is None else str(held), _interval(rewards["refused"]), degenerate]
         for kind in ("perplexity_tempered", "perplexity"):
             cells.append(f"{costs[kind]['mean']:.2f}" if costs else "")
         rows.append([variant, *cells])
@@ -101,6 +101,10 @@ def columns_held(control: Mapping[str, Mapping[str, float]]) -> int | None:
     if not any(column["mean"] for column in control.values()):
         return None
     return sum(column["low"] > 0 for column in control.values())
+
+
+def _gains(rewards: Mapping[str, Any]) -> list[str]:
+    return [_interval(rewards["mip"]), _interval(rewards["hypervolume"], digits=0)]
 
 
 def _interval(found: Mapping[str, float], *, digits: int = 3, sign: str = "") -> str:

@@ -10,7 +10,7 @@ from hf_prosocial import Preference
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.answers import Answers, check_same_prompts
 from hf_prosocial.evaluation.measures.differences import paired
-from hf_prosocial.evaluation.measures.labels import harm_figures, refusal_figures, share
+from hf_prosocial.evaluation.measures.labels import harm_figures, refusal_figures, share, turned_away
 from hf_prosocial.evaluation.measures.rewards import reward_figures, z_rewards
 from hf_prosocial.evaluation.measures.signatures import (
     FailureSignatureWarning,
@@ -103,11 +103,24 @@ def test_every_two_variants_are_compared_on_the_same_prompts():
 def test_over_refusal():
     before = replace(answers(20), refusal=("full_compliance",) * 20)
     after = replace(answers(20, variant="two"), refusal=("full_refusal", "full_compliance") * 10)
-    (found,) = over_refusal(after, before)
+    (found,) = over_refusal(after, before, "safe")
     assert found.name == "over-refusal"
     assert found.rows[:3] == ("1", "3", "5")
-    assert not over_refusal(replace(after, refusal=("full_compliance", "full_refusal") * 10), before)
-    assert not over_refusal(after, after)
+    assert not over_refusal(replace(after, refusal=("full_compliance", "full_refusal") * 10), before, "safe")
+    assert not over_refusal(after, after, "safe")
+    (found,) = over_refusal(replace(after, refusal=("full_compliance", "full_refusal") * 10), before)
+    assert found.rows[:3] == ("2", "4", "6")
+    assert found.found == "0.500 of replies refuse, 0.000 of one's"
+
+
+def test_people_turned_away_are_counted_by_prompt():
+    kinds = ("full_refusal", "partial_refusal", "full_compliance", "full_compliance", "unjudged", "degenerate")
+    found = turned_away(replace(answers(3, preferences=CORNERS), refusal=kinds))
+    assert {name: (one.mean, one.count) for name, one in found.items()} == {
+        "refused": (pytest.approx(2 / 6), 3),
+        "unjudged": (pytest.approx(1 / 6), 3),
+    }
+    assert list(turned_away(replace(answers(2), refusal=kinds[:2]))) == ["refused"]
 
 
 def test_attribute_collapse():

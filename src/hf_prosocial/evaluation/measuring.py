@@ -15,6 +15,7 @@ from .measures.labels import (
     non_refusal,
     refusal_figures,
     refused,
+    turned_away,
 )
 from .measures.rewards import Z, reward_figures, weights_of_all, z_rewards
 from .measures.signatures import (
@@ -93,7 +94,7 @@ def _measure_harm(found: Measured, name: str, answers: Sequence[Answers], valida
 def _measure_refusals(found: Measured, name: str, answers: Sequence[Answers]) -> None:
     for one in answers:
         found.add("over_refusal", name, one.variant, refusal_figures(one))
-        found.signatures += over_refusal(one, answers[0])
+        found.signatures += over_refusal(one, answers[0], "safe")
     refusals = {one.variant: one.per_prompt(refused(one, "safe")) for one in answers}
     found.differences += paired("refusals of safe prompts", name, refusals)
 
@@ -108,16 +109,18 @@ def _measure_rewards(
     reference = answers[0]
     scored: dict[str, Z] = {one.variant: z_rewards(one, reference, preferences) for one in answers}
     for one in answers:
-        figures = reward_figures(scored[one.variant], preferences, objectives)
+        figures = reward_figures(scored[one.variant], preferences, objectives) | turned_away(one)
         found.add("rewards", name, one.variant, figures)
         # A variant that heeds no preference has one reply a prompt, whose rewards stand under all preferences.
         found.signatures += reward_hacking(one, scored[one.variant][:, : len(one.preferences)])
+        found.signatures += over_refusal(one, reference)
         if "uniform" in figures:
             row = list(preferences).index(Preference.uniform(objectives=objectives))
             balanced = scored[one.variant][:, [row]]
             found.signatures += attribute_collapse(one, figures["uniform"], balanced)
     products = {variant: inner_products(z, weights_of_all(preferences)).mean(1) for variant, z in scored.items()}
     found.differences += paired("mip", name, products)
+    found.differences += paired("refused", name, {one.variant: one.per_prompt(refused(one)) for one in answers})
     found.differences += of_pairs(
         "hypervolume", name, list(scored), lambda one, other: hypervolume_difference(scored[one], scored[other])
     )

@@ -142,12 +142,12 @@ def _scored(answers: Answers, benchmark: BenchmarkConfig, scoring: Scoring, out:
         return kept(path, settings, lambda: ask(answers.each_prompt(), answers.replies))
 
     if benchmark.measures == "rewards":
-        return answers.with_rewards(as_scores(said("rewards", scoring.reward_columns)))
-    refusal = answers.labelled(said("refusal", lambda *given: scoring.refusal(*given)))
-    if benchmark.measures == "over_refusal":
-        return replace(answers, refusal=refusal)
-    harm = answers.labelled(said("harm", lambda *given: scoring.harm(*given)))
-    return replace(answers, refusal=refusal, harm=harm)
+        answers = answers.with_rewards(as_scores(said("rewards", scoring.reward_columns)))
+    # High rewards of replies that turn people away are told from those of replies that answer.
+    answers = replace(answers, refusal=answers.labelled(said("refusal", lambda *given: scoring.refusal(*given))))
+    if benchmark.measures == "harm":
+        answers = replace(answers, harm=answers.labelled(said("harm", lambda *given: scoring.harm(*given))))
+    return answers
 
 
 def _ignore(folder: Path) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from hf_prosocial.estimates import Estimate, proportion
 from hf_prosocial.evaluation.answers import DEGENERATE, UNJUDGED, Answers
+from hf_prosocial.evaluation.bootstrap import bootstrap_mean
 from hf_prosocial.evaluation.judges.labels import FULL_REFUSAL, HARM, HARMFUL, PARTIAL_REFUSAL, REFUSAL
 
 Figures = dict[str, Any]
@@ -73,10 +74,20 @@ def refusal_figures(answers: Answers) -> dict[str, Figures]:
     return found
 
 
-def refused(answers: Answers, label: str) -> Float[np.ndarray, " replies"]:
-    """1 where a prompt of a label is refused, in full or in part; over the replies to such prompts."""
-    own = [prompt.label == label for prompt in answers.each_prompt()]
-    return indicator(_given(answers.refusal), (FULL_REFUSAL, PARTIAL_REFUSAL))[own]
+def refused(answers: Answers, label: str | None = None) -> Float[np.ndarray, " replies"]:
+    """1 where a prompt is refused, in full or in part; over the replies to prompts of a label, or to all."""
+    values = indicator(_given(answers.refusal), (FULL_REFUSAL, PARTIAL_REFUSAL))
+    return values if label is None else values[[prompt.label == label for prompt in answers.each_prompt()]]
+
+
+def turned_away(answers: Answers) -> Figures:
+    """The share of all replies that refuse, in full or in part, and of those without a label where there are any.
+
+    The intervals are over prompts, each of which may have many replies.
+    """
+    found: Figures = {"refused": bootstrap_mean(answers.per_prompt(refused(answers)))}
+    unjudged = indicator(_given(answers.refusal), (UNJUDGED,))
+    return found | ({"unjudged": bootstrap_mean(answers.per_prompt(unjudged))} if unjudged.any() else {})
 
 
 def _given(labels: tuple[str, ...] | None) -> tuple[str, ...]:

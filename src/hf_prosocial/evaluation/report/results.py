@@ -50,6 +50,7 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
     for name, one in _answered(figures, "rewards", variant):
         found.append((name, "mip", "mean inner product of preference and rewards", one[variant]["mip"]["mean"]))
         found.append((name, "hypervolume", "hypervolume over the preferences", one[variant]["hypervolume"]["mean"]))
+        found.append((name, "refusal_rate", "replies that refuse in full or in part", one[variant]["refused"]["mean"]))
     for kind, value in metrics.get("capability", {}).get(variant, {}).items():
         found.append(("capability", kind, kind.replace("_", " "), value["mean"]))
     return [
