@@ -2,16 +2,17 @@
 
 Each objective's gradient of the recipe's loss, in samples of 8 pairs, of a fresh adapter and of the released one; each
 pair under a preference as the training draws it, and under the uniform one. Set PROSOCIAL_DATA to the data's folder.
-Half an hour for each of the four on one core; what stands in the record for this recipe, ARM and data is kept.
+Half an hour for each of the four on one core; what was measured of this recipe, ARM and data is kept.
 """
 
 import copy
-import json
+import math
 import os
 import random
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,38 +33,34 @@ from hf_prosocial.assets import released_arm
 from hf_prosocial.cli.recipes import parse_recipe
 from hf_prosocial.cli.train import ArmRecipe
 from hf_prosocial.cli.training import Material, prepare, read_material
-from hf_prosocial.files import sha256, write_json
+from hf_prosocial.evaluation.scoring import kept
+from hf_prosocial.files import sha256
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.progress import progress_bar
 
-RECIPE, RECORD = "recipes/smollm2_arm.yaml", Path("benchmarks/results/conflicts.json")
+RECIPE, RECORDS = "recipes/smollm2_arm.yaml", Path("benchmarks/results/conflicts")
 SAMPLES, PAIRS = 49, 8  # as many as non_judgmental, the smallest, has
 
 
 def run() -> bool:
     recipe, training = _recipe()
-    record = _begun(recipe)
+    files = {"recipe": RECIPE, "arm": str(released_arm() / "adapter_model.safetensors"), "data": recipe.train_data}
+    settings = {"samples": SAMPLES, "pairs_in_each": PAIRS, **{name: sha256(file) for name, file in files.items()}}
     material = read_material(recipe)
     prepare(material, recipe, training)
     for preferences in ("as trained", "uniform"):
         for state in ("fresh", "released"):
-            setting = f"{state}, {preferences}"
-            if setting not in record["found"]:
-                arm = _arm(state, material, recipe)
-                found = gradient_cosines(_gradients(arm, material, training, uniform=preferences == "uniform"))
-                record["found"][setting] = _figures(found, recipe.objectives)
-                write_json(RECORD, record)
-                record = _begun(recipe)
-            print(f"\n{setting}\n{_table(record['found'][setting], recipe.objectives)}", flush=True)
+            measured = partial(_measured, state, material, recipe, training, uniform=preferences == "uniform")
+            figures = kept(RECORDS / f"{state}, {preferences}.json", settings, measured)
+            print(f"\n{state}, {preferences}\n{_table(figures, recipe.objectives)}", flush=True)
     return True
 
 
-def _begun(recipe: ArmRecipe) -> dict[str, Any]:
-    """The record so far, or a new one where that is of another recipe, ARM or data."""
-    files = {"recipe": RECIPE, "arm": str(released_arm() / "adapter_model.safetensors"), "data": recipe.train_data}
-    settings = {"samples": SAMPLES, "pairs_in_each": PAIRS, **{name: sha256(file) for name, file in files.items()}}
-    begun = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
-    return begun if begun.get("settings") == settings else {"settings": settings, "found": {}}
+def _measured(
+    state: str, material: Material, recipe: ArmRecipe, training: ArmTrainingArguments, *, uniform: bool
+) -> dict[str, Any]:
+    arm = _arm(state, material, recipe)
+    return _figures(gradient_cosines(_gradients(arm, material, training, uniform=uniform)), recipe.objectives)
 
 
 def _recipe() -> tuple[ArmRecipe, ArmTrainingArguments]:
@@ -131,7 +128,7 @@ def _cell(cosines: Mapping[str, Any], one: str, other: str) -> str:
     if one == other:
         return "1"
     cosine = cosines.get(f"{one}~{other}") or cosines[f"{other}~{one}"]
-    if cosine["mean"] is None:
+    if math.isnan(cosine["mean"]):
         return "not told"
     return f"{cosine['mean']:+.2f} [{cosine['low']:+.2f}, {cosine['high']:+.2f}]"
 

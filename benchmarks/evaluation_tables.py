@@ -32,12 +32,7 @@ def _rewards(metrics: Metrics) -> str:
     rows = []
     for variant in metrics["variants"]:
         figures = [one[variant] for one in rewards.values()]
-        rows.append(
-            [
-                variant,
-                *(cell for one in figures for cell in (*_gains(one), _interval(one["refused"]))),
-            ]
-        )
+        rows.append([variant, *(cell for one in figures for cell in (*_gains(one), _interval(one["refused"])))])
     return markdown_table(heads, rows)
 
 
