@@ -1,4 +1,4 @@
-"""Tables as Markdown, for the README."""
+"""Tables as Markdown, for docs/measured."""
 
 from collections.abc import Iterable, Sequence
 

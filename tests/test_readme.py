@@ -1,4 +1,7 @@
-"""Every snippet of the README runs, on the real SmolLM2 and the released ARM, in the order in which it stands there."""
+"""Every snippet of the README runs, on the real SmolLM2 and the released ARM, in the order in which it stands there.
+
+Every relative link of the documentation leads to a file that is there.
+"""
 
 import re
 import shlex
@@ -14,6 +17,7 @@ from hf_prosocial.cli import app
 from hf_prosocial.evaluation.config import read_config
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = re.findall(r"^```(python|console)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
@@ -51,6 +55,14 @@ def test_commands(here):
         extra = ["--max-new-tokens", "4"] if "demo" in command else []
         result = CliRunner().invoke(app, [*shlex.split(command)[1:], *extra])
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page):
+    targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+    local = [page.parent / target for target in targets if target and not target.startswith("http")]
+    assert local
+    assert [target for target in local if not target.exists()] == []
 
 
 def test_the_demo_finds_the_weights_that_the_arm_was_trained_on():
