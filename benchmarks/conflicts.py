@@ -2,7 +2,7 @@
 
 Each objective's gradient of the recipe's loss, in samples of 8 pairs, of a fresh adapter and of the released one; each
 pair under a preference as the training draws it, and under the uniform one. Set PROSOCIAL_DATA to the data's folder.
-Half an hour for each of the four on one core; what was measured of this recipe, ARM and data is kept.
+Half an hour for each of the four on one core, in up to 14 GiB; what was measured of this recipe, ARM and data is kept.
 """
 
 import copy

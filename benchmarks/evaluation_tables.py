@@ -1,4 +1,4 @@
-"""The report's main tables as Markdown, for docs/measured."""
+"""The report's main tables as Markdown, for the README and docs/measured."""
 
 from collections.abc import Mapping
 from typing import Any

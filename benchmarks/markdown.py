@@ -1,4 +1,4 @@
-"""Tables as Markdown, for docs/measured."""
+"""Tables as Markdown, for the README and docs/measured."""
 
 from collections.abc import Iterable, Sequence
 
