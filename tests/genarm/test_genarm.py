@@ -63,13 +63,18 @@ def test_a_preference_per_row(base):
     assert_same(ours, generate(base, inputs, FullRecompute(genarm, preferences), num_beams=3))
 
 
-def test_only_adapters_that_are_weighed_run(base, monkeypatch):
+def test_an_adapter_runs_on_the_rows_that_weigh_it_alone(base, monkeypatch):
     genarm = random_genarm("llama", seed=2)
-    ran = []
+    preferences = [Preference.one_hot("warmth", objectives=NAMES), PREFERENCE]
+    ran, current = set(), []
     using = GenArm.using
-    monkeypatch.setattr(GenArm, "using", lambda self, name: ran.append(name) or using(self, name))
-    generate(base, prompts(), GenArmProcessor(genarm, PREFERENCE), do_sample=False)
-    assert set(ran) == {"warmth", "help"}
+    monkeypatch.setattr(GenArm, "using", lambda self, name: current.append(name) or using(self, name))
+    embedding = genarm.wrapped.get_input_embeddings()
+    embedding.register_forward_hook(lambda module, inputs, output: ran.add((current[-1], len(inputs[0]))))
+    inputs = prompts(rows=2)
+    ours = generate(base, inputs, GenArmProcessor(genarm, preferences), do_sample=False)
+    assert ran == {("warmth", 2), ("help", 1)}
+    assert_same(ours, generate(base, inputs, FullRecompute(genarm, preferences), do_sample=False))
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from .model import GenArm
 class GenArmProcessor(GuidedProcessor):
     """Guides `model.generate` by a GenARM: scores = log_softmax(base) + β · Σ_i p_i log π_i, renormalised.
 
-    The baseline of `ProSocialProcessor`, with its arguments, modes and errors; each step costs a forward pass for every
-    objective that some preference weighs.
+    The baseline of `ProSocialProcessor`, with its arguments, modes and errors; each step costs a row a forward pass for
+    every objective that its preference weighs.
 
     Args:
         arm: a `GenArm`.
@@ -76,16 +76,20 @@ class GenArmGuide:
         lanes: Int[Tensor, " rows"],
         weights: Float[Tensor, "*rows k"],
     ) -> Float[Tensor, "rows vocabulary"]:
-        """As `Guide.next_logits`: Σ_i p_i log π_i, fp32; adapters that no row weighs do not run."""
-        same = torch.zeros_like(lanes)  # An adapter's keys and values do not depend on the preference.
+        """As `Guide.next_logits`: Σ_i p_i log π_i, fp32; an adapter runs on the rows that weigh it, and on no other."""
+        weights = weights.expand(len(input_ids), -1)
         mixed = None
-        for column, (name, follower) in enumerate(zip(self._genarm.objectives, self._followers, strict=True)):
-            weight = weights[..., column, None]
-            if not bool((weight > 0).any()):
+        for name, follower, weight in zip(self._genarm.objectives, self._followers, weights.unbind(-1), strict=True):
+            weighed = weight.nonzero()[:, 0]
+            if len(weighed) == 0:
                 continue
+            # One lane: an adapter's keys and values do not depend on the preference.
+            same = torch.zeros_like(weighed)
             with self._genarm.using(name):
-                own = weight * follower.next_logits(input_ids, attention_mask, same).float()
-            mixed = own if mixed is None else mixed + own
+                own = follower.next_logits(input_ids[weighed], attention_mask[weighed], same).float()
+            if mixed is None:
+                mixed = own.new_zeros(len(input_ids), own.shape[-1])
+            mixed.index_add_(0, weighed, weight[weighed, None] * own)
         if mixed is None:
             raise ValueError(f"a preference weighs no objective: {weights.tolist()}")
         return mixed
