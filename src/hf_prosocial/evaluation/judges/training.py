@@ -78,11 +78,26 @@ def fit_rewards(
             raise ValueError(f"{name} has {len(set(prompts))} prompts; held-out accuracy needs {2 * FOLDS} or more")
         won = np.empty(len(own))
         for left, right in GroupKFold(FOLDS).split(own, groups=prompts):
-            strength = _best_pair_strength(differences[own[left]], [prompts[row] for row in left])
-            won[right] = differences[own[right]] @ _pair_weight(differences[own[left]], strength)
+            weight = fit_bradley_terry(differences[own[left]], [prompts[row] for row in left])
+            won[right] = differences[own[right]] @ weight
         accuracies[name] = proportion(torch.from_numpy(won))
-        weights.append(_pair_weight(differences[own], _best_pair_strength(differences[own], prompts)))
+        weights.append(fit_bradley_terry(differences[own], prompts))
     return Head(tuple(names), mean, deviation, np.stack(weights, axis=1), np.zeros(len(names))), accuracies
+
+
+def fit_bradley_terry(differences: Features, groups: Sequence[str]) -> Float[np.ndarray, " features"]:
+    """w of P(chosen over rejected) = σ(w · (x_w − x_l)), its ridge penalty chosen by folds of `groups`.
+
+    Args:
+        differences: x_w − x_l of each pair, standardised.
+        groups: each pair's prompt.
+    """
+    folds = list(GroupKFold(FOLDS).split(differences, groups=groups))
+
+    def likelihood(strength: float) -> float:
+        return sum(_pair_likelihood(differences[left], differences[right], strength) for left, right in folds)
+
+    return _pair_weight(differences, max(STRENGTHS, key=likelihood))
 
 
 def fit_refusal(completions: Labelled) -> tuple[Head, dict[str, Any]]:
@@ -179,8 +194,3 @@ def _pair_weight(differences: Features, strength: float) -> Float[np.ndarray, " 
 
 def _pair_likelihood(trained: Features, held_out: Float[np.ndarray, "others features"], strength: float) -> float:
     return float(-np.logaddexp(0, -(held_out @ _pair_weight(trained, strength))).sum())
-
-
-def _best_pair_strength(rows: Features, groups: Sequence[str]) -> float:
-    folds = list(GroupKFold(FOLDS).split(rows, groups=groups))
-    return max(STRENGTHS, key=lambda one: sum(_pair_likelihood(rows[a], rows[b], one) for a, b in folds))
