@@ -86,7 +86,7 @@ def gains_table(metrics: Metrics, benchmark: str) -> str:
             degenerate = f"{text['degenerate']['mean'] * text['replies']:.0f} of {text['replies']}"
             cells += [*_gains(rewards), "" if held is None else str(held), _interval(rewards["refused"]), degenerate]
         for kind in ("perplexity_tempered", "perplexity"):
-            cells.append(f"{costs[kind]['mean']:.2f}" if costs else "")
+            cells.append(_number(costs[kind]["mean"], ".2f") if costs else "")
         rows.append([variant, *cells])
     return markdown_table(heads, rows)
 
@@ -102,6 +102,11 @@ def _gains(rewards: Mapping[str, Any]) -> list[str]:
     return [_interval(rewards["mip"]), _interval(rewards["hypervolume"], digits=0)]
 
 
-def _interval(found: Mapping[str, float], *, digits: int = 3, sign: str = "") -> str:
-    low, high = (f"{found[side]:{sign}.{digits}f}" for side in ("low", "high"))
-    return f"{found['mean']:{sign}.{digits}f} [{low}, {high}]"
+def _interval(found: Mapping[str, float | None], *, digits: int = 3, sign: str = "") -> str:
+    mean, low, high = (_number(found[part], f"{sign}.{digits}f") for part in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def _number(value: float | None, form: str) -> str:
+    """JSON has no infinity: a perplexity under a safe set, which bars tokens of the text, stands as null."""
+    return "not finite" if value is None else format(value, form)

@@ -69,6 +69,19 @@ def test_choice_accuracy(model, tokenizer):
     assert choice_accuracy(model, tokenizer, wrong, pad_token_id=0) == 0.75
 
 
+def test_no_choice_is_right_where_every_one_is_barred(model, tokenizer):
+    choices = ("no idea", "thank you friend")
+    questions = [Question("can you help", choices, index) for index in range(2)]
+    assert choice_accuracy(model, tokenizer, questions, pad_token_id=0) == 0.5
+    barred = [tokenizer(f" {choice}", add_special_tokens=False)["input_ids"][-1] for choice in choices]
+
+    def bar(module, inputs, output):
+        output.logits[..., barred] = -torch.inf
+
+    with model.register_forward_hook(bar):
+        assert choice_accuracy(model, tokenizer, questions, pad_token_id=0) == 0
+
+
 def test_questions_are_read_by_line(tmp_path):
     file = tmp_path / "questions.jsonl"
     row = {"question": "Where?", "options": "\nA. here\nB. over there. Yes", "answer": "B. over there. Yes"}

@@ -152,7 +152,7 @@ def right_answers(
     pad_token_id: int,
     batch_tokens: int = 4096,
 ) -> Bool[np.ndarray, " questions"]:
-    """Whether each question is answered right, as `choice_accuracy` counts."""
+    """Whether each question is answered right, as `choice_accuracy` counts; not where every choice is barred (−inf)."""
     rows = [
         Completion(line, prompt, answer)
         for line, question in enumerate(questions)
@@ -161,8 +161,12 @@ def right_answers(
     sums = completion_log_probs(model, rows, pad_token_id=pad_token_id, batch_tokens=batch_tokens)
     scores = sums / torch.tensor([len(row.completion) for row in rows])
     of_questions = scores.split([len(question.choices) for question in questions])
+    # Under a safe set every choice may be barred; then none is chosen, and the first must not win for being first.
     return np.array(
-        [int(one.argmax()) == question.answer for one, question in zip(of_questions, questions, strict=True)]
+        [
+            int(one.argmax()) == question.answer and bool(one.max() > -torch.inf)
+            for one, question in zip(of_questions, questions, strict=True)
+        ]
     )
 
 
