@@ -17,40 +17,38 @@ from jaxtyping import Float
 
 from benchmarks.markdown import markdown_table
 from hf_prosocial import OBJECTIVES
-from hf_prosocial.assets import released_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.assets import released_arm, released_judges
 from hf_prosocial.estimates import Estimate, proportion
+from hf_prosocial.evaluation.judges.embedded import Heads
 from hf_prosocial.evaluation.judges.features import ReplyFeatures
 from hf_prosocial.evaluation.judges.material import PairRows, read_pair_rows
 from hf_prosocial.evaluation.judges.training import fit_bradley_terry
 from hf_prosocial.evaluation.scoring import kept
 from hf_prosocial.files import sha256
-from hf_prosocial.identity import weight_hash
 
 DATA = Path(os.environ.get("PROSOCIAL_DATA", "data")) / "preferences"
 RECORD = Path("benchmarks/results/separability.json")
-LAYERS = (12, 18, 24, 30)  # those of the embedded judges
 
 
 def run() -> bool:
-    model, tokenizer = find_base().load(torch.bfloat16)
+    # The embedded judges read the same base at the same layers, and check its weights.
+    judges = Heads.load(released_judges())
     files = {name: DATA / f"{name}.jsonl" for name in ("train", "dev")}
-    settings = {"base": weight_hash(model, model.dtype), "layers": list(LAYERS)}
+    settings = {"base": judges.record["weights"], "layers": judges.record["layers"]}
     settings |= {name: sha256(file) for name, file in files.items()}
-    rows = {name: read_pair_rows(file, OBJECTIVES) for name, file in files.items()}
-    features = ReplyFeatures(model, tokenizer, LAYERS)
-    figures = kept(RECORD, settings, lambda: _figures(features, rows["train"], rows["dev"]))
+    figures = kept(RECORD, settings, lambda: _figures(judges.features(), files))
     print(_table(figures))
     return True
 
 
-def _figures(features: ReplyFeatures, training: PairRows, held_out: PairRows) -> dict[str, Any]:
+def _figures(features: ReplyFeatures, files: dict[str, Path]) -> dict[str, Any]:
+    training, held_out = (read_pair_rows(files[name], OBJECTIVES) for name in ("train", "dev"))
     seen, unseen = _differences(features, training), _differences(features, held_out)
-    deviation = seen.std(0, dtype=np.float64) + 1e-6
+    deviation, prompts = seen.std(0, dtype=np.float64) + 1e-6, training.groups
     found = {}
     for index, name in enumerate(OBJECTIVES):
         own = np.flatnonzero(training.objective == index)
-        weight = fit_bradley_terry(seen[own] / deviation, [training.groups[row] for row in own])
+        weight = fit_bradley_terry(seen[own] / deviation, [prompts[row] for row in own])
         won = (unseen[held_out.objective == index] / deviation) @ weight
         found[name] = {"training_pairs": len(own), "held_out": asdict(proportion(torch.from_numpy(won)))}
     return found
@@ -67,6 +65,6 @@ def _table(figures: dict[str, Any]) -> str:
 
 
 def _differences(features: ReplyFeatures, rows: PairRows) -> Float[np.ndarray, "pairs features"]:
-    """Of the chosen reply's features to the rejected one's; one call, so that a prompt's replies share batches."""
+    """Of the chosen reply's features to the rejected one's; one call, so that many replies to a prompt read it once."""
     found = features([*rows.prompts, *rows.prompts], [*rows.chosen, *rows.rejected])
     return found[: len(rows.prompts)] - found[len(rows.prompts) :]
