@@ -26,8 +26,8 @@ from hf_prosocial.evaluation.variants import Variants
 from hf_prosocial.preference import OBJECTIVES, Preference
 
 CONFIG, OUT = Path("recipes/smollm2_report.yaml"), Path("reports/smollm2")
-# Guidance alone, and the full method: at the released strengths, and at greater ones, chosen on the support prompts.
-GUIDED, FULL = "guided base", ("safe base, guided", "λ 4, guided at β 4")
+# Guidance alone, and the full method, both at the released strengths.
+GUIDED, FULL = "guided base", "safe base, guided"
 REPLIES_TIMED = int(os.environ.get("PROSOCIAL_REPLIES", "1000"))
 NEW_TOKENS = 64
 
@@ -37,10 +37,7 @@ def run() -> bool:
     metrics = evaluate(config, OUT)
     print(main_tables(metrics))
     goals = [Goal("metrics made again from the replies, equal bytes", float(made_again(config)), ">= 1")]
-    for ours in (GUIDED, *FULL):
-        goals += claims(metrics, ours)
-    for ours in FULL:
-        goals += safety(metrics, ours)
+    goals += claims(metrics, GUIDED) + claims(metrics, FULL) + safety(metrics, FULL)
     goals.append(throughput(config))
     return report("evaluation", goals)
 
