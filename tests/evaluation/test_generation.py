@@ -72,6 +72,16 @@ def test_a_tokenizer_without_a_pad_token_pads_by_end_of_text(base, arm, tokenize
         ChatReplier(base, bare, 6, GREEDY)(conversations, PREFERENCES[:1] * len(PROMPTS))
 
 
+def test_a_pad_token_that_prompts_begin_with_is_not_taken_for_one(base, arm, tokenizer):
+    same = copy.deepcopy(tokenizer)
+    same.pad_token = same.bos_token
+    replier = ChatReplier(base, same, 6, GREEDY, guided_by(arm, same, 1.3, 0.05))
+    conversations = [prompt.messages() for prompt in PROMPTS]
+    found = replier(conversations, PREFERENCES[:1] * len(PROMPTS))
+    guide = ProSocialProcessor(arm, PREFERENCES[0], 1.3, 0.05)
+    assert found == [alone(base, tokenizer, messages, [guide]) for messages in conversations]
+
+
 def test_a_genarm_guides_too(tmp_path, base, tokenizer):
     genarm = random_genarm("llama", seed=2)
     preferences = [Preference.uniform(objectives=NAMES), Preference.one_hot("truth", objectives=NAMES)]

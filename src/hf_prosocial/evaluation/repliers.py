@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from hf_prosocial.decoding import ProSocialProcessor
@@ -14,9 +15,10 @@ from hf_prosocial.decoding.guided_processor import GuidedProcessor
 from hf_prosocial.genarm import GenArm, GenArmProcessor
 from hf_prosocial.preference import Preference
 
-from .replies import prompt_text, replies_to
+from .replies import continuations_of, prompt_batch, prompt_text
 
-Guide = Callable[[Sequence[Preference]], GuidedProcessor]
+Guide = Callable[[Sequence[Preference], Tensor], GuidedProcessor]
+"""Makes the processor of a batch, from a preference and a row of the attention mask for each prompt."""
 
 
 @runtime_checkable
@@ -46,7 +48,7 @@ class ChatReplier:
         tokenizer: its tokenizer.
         max_new_tokens: the most of a reply.
         options: of `generate`.
-        guide: makes the processor of a batch from its preferences; None answers without regard to them.
+        guide: None answers without regard to preferences.
         in_words: tells the model the preference as a system message, the baseline of prompting.
         seed: of sampling; with what a batch asks it decides the batch's replies, whatever was generated before.
     """
@@ -70,11 +72,12 @@ class ChatReplier:
         if self.options.get("do_sample"):
             asked = json.dumps([self.seed, said, [str(preference) for preference in preferences]])
             set_seed(int.from_bytes(hashlib.sha256(asked.encode()).digest()[:4]))
+        batch = prompt_batch(self.tokenizer, said)
         if self.guide is None:
-            return replies_to(self.model, self.tokenizer, said, self.max_new_tokens, self.options)
-        with self.guide(preferences).must_guide() as processor:
+            return continuations_of(self.model, self.tokenizer, batch, self.max_new_tokens, self.options)
+        with self.guide(preferences, batch.attention_mask).must_guide() as processor:
             options = {**self.options, "logits_processor": [processor]}
-            return replies_to(self.model, self.tokenizer, said, self.max_new_tokens, options)
+            return continuations_of(self.model, self.tokenizer, batch, self.max_new_tokens, options)
 
     def length(self, conversation: list[dict[str, str]], preference: Preference) -> int:
         """As `Replier`."""
@@ -92,10 +95,11 @@ def guided_by(
 ) -> Guide:
     """A PV-ARM's or a GenARM's processor for each batch, a preference per row."""
 
-    def guide(preferences: Sequence[Preference]) -> GuidedProcessor:
+    def guide(preferences: Sequence[Preference], mask: Tensor) -> GuidedProcessor:
+        # The mask is told, for a pad token may be one that prompts begin with.
         if isinstance(arm, GenArm):
-            return GenArmProcessor(arm, list(preferences), beta, safe_set, tokenizer)
-        return ProSocialProcessor(arm, list(preferences), beta, safe_set, tokenizer)
+            return GenArmProcessor(arm, list(preferences), beta, safe_set, tokenizer, mask)
+        return ProSocialProcessor(arm, list(preferences), beta, safe_set, tokenizer, mask)
 
     return guide
 

@@ -1,9 +1,12 @@
 """A chat model's replies to messages."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
@@ -12,6 +15,21 @@ from hf_prosocial.chat import padding_id
 from hf_prosocial.progress import progress_bar
 
 from .prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokenised texts, padded on the left.
+
+    Attributes:
+        input_ids: int64.
+        attention_mask: 1 for tokens and 0 for padding, int64.
+        pad_token_id: what fills the rows.
+    """
+
+    input_ids: Int[Tensor, "rows length"]
+    attention_mask: Int[Tensor, "rows length"]
+    pad_token_id: int
 
 
 def replies_to(
@@ -31,22 +49,23 @@ def replies_to(
         options: of `generate`.
 
     Raises:
-        ValueError: as `continuations_of`.
+        ValueError: as `batch_of`.
     """
-    texts = [prompt_text(tokenizer, conversation) for conversation in conversations]
-    return continuations_of(model, tokenizer, texts, max_new_tokens, options)
+    batch = prompt_batch(tokenizer, conversations)
+    return continuations_of(model, tokenizer, batch, max_new_tokens, options)
 
 
-def continuations_of(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    max_new_tokens: int,
-    options: Mapping[str, Any],
-) -> list[str]:
-    """What a model adds to texts that hold their special tokens, in one batch; arguments as of `replies_to`.
+def prompt_batch(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[list[dict[str, str]]]) -> Batch:
+    """Conversations as a model reads them before it replies, through the chat template.
 
-    Rows are padded on the left, by the end-of-text token where the tokenizer has no pad token, as `generate` does.
+    Raises:
+        ValueError: as `batch_of`.
+    """
+    return batch_of(tokenizer, [prompt_text(tokenizer, conversation) for conversation in conversations])
+
+
+def batch_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Batch:
+    """Texts that hold their special tokens; where there is no pad token, the end-of-text token pads, as in `generate`.
 
     Raises:
         ValueError: the tokenizer has neither.
@@ -56,13 +75,27 @@ def continuations_of(
         raise ValueError("the tokenizer has neither a pad token nor an end-of-text token to pad a batch with; set one")
     rows = [torch.tensor(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
     left = {"batch_first": True, "padding_side": "left"}
-    input_ids = pad_sequence(rows, padding_value=pad, **left).to(model.device)
-    mask = pad_sequence([torch.ones_like(row) for row in rows], padding_value=0, **left).to(model.device)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], padding_value=0, **left)
+    return Batch(pad_sequence(rows, padding_value=pad, **left), mask, pad)
+
+
+def continuations_of(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Batch,
+    max_new_tokens: int,
+    options: Mapping[str, Any],
+) -> list[str]:
+    """What a model adds to a batch of texts; arguments as of `replies_to`."""
     with torch.no_grad():
         output = model.generate(
-            input_ids=input_ids, attention_mask=mask, pad_token_id=pad, max_new_tokens=max_new_tokens, **options
+            input_ids=batch.input_ids.to(model.device),
+            attention_mask=batch.attention_mask.to(model.device),
+            pad_token_id=batch.pad_token_id,
+            max_new_tokens=max_new_tokens,
+            **options,
         )
-    new = output[:, input_ids.shape[1] :]
+    new = output[:, batch.input_ids.shape[1] :]
     return [reply.strip() for reply in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.batching import batches_by_length
 from hf_prosocial.evaluation.prompts import Prompt
-from hf_prosocial.evaluation.replies import continuations_of
+from hf_prosocial.evaluation.replies import batch_of, continuations_of
 from hf_prosocial.progress import progress_bar
 
 from .asked import one_of
@@ -107,7 +107,8 @@ def _answers(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str
     found = [""] * len(texts)
     with progress_bar(len(texts), "judging", "reply") as progress:
         for batch in batches_by_length(lengths, batch_tokens):
-            new = continuations_of(model, tokenizer, [texts[index] for index in batch], 8, {"do_sample": False})
+            asked = batch_of(tokenizer, [texts[index] for index in batch])
+            new = continuations_of(model, tokenizer, asked, 8, {"do_sample": False})
             for index, answer in zip(batch, new, strict=True):
                 found[index] = answer
             progress.update(len(batch))
