@@ -20,8 +20,14 @@ class BaseSource:
     gguf_file: str | None
     description: str
 
-    def load(self, dtype: torch.dtype | str = "auto") -> tuple[Any, PreTrainedTokenizerBase]:
+    def load(
+        self, dtype: torch.dtype | str = "auto", *, device: torch.device | str = "cpu"
+    ) -> tuple[Any, PreTrainedTokenizerBase]:
         """The model, in evaluation mode, and its tokenizer, padding on the left for generation.
+
+        Args:
+            dtype: of the weights, as in transformers; a GGUF file's are dequantised to fp32 by default.
+            device: where the model is put; see `preferred_device`.
 
         Raises:
             ImportError: a GGUF file, and the extra `demo` is not installed.
@@ -35,7 +41,12 @@ class BaseSource:
             options |= _dequantised()
             dtype = torch.float32 if dtype == "auto" else dtype
         model = AutoModelForCausalLM.from_pretrained(self.location, dtype=dtype, **options)
-        return model.eval(), cast(PreTrainedTokenizerBase, tokenizer)
+        return model.eval().to(device), cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def preferred_device() -> torch.device:
+    """Where models run that nothing puts elsewhere: the accelerator that torch finds, else the processor."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def find_base(base: str | Path | None = None) -> BaseSource:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hf_prosocial.bases import SMOLLM2, find_base
+from hf_prosocial.bases import SMOLLM2, find_base, preferred_device
 from hf_prosocial.evaluation.judges.card import judges_card
 from hf_prosocial.evaluation.judges.embedded import Heads
 from hf_prosocial.evaluation.judges.features import ReplyFeatures
@@ -24,7 +24,7 @@ def run_train_judges(
 ) -> None:
     """Read every reply once, fit the heads, measure them on what they were not fitted to, and write all of it."""
     source = base or SMOLLM2
-    model, tokenizer = find_base(base).load(_DTYPE)
+    model, tokenizer = find_base(base).load(_DTYPE, device=preferred_device())
     features = ReplyFeatures(model, tokenizer, layers)
     rows = read_pair_rows(pairs, OBJECTIVES)
     chosen, rejected = features(rows.prompts, rows.chosen), features(rows.prompts, rows.rejected)

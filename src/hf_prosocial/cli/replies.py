@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm, released_vector
-from hf_prosocial.bases import SMOLLM2, find_base
+from hf_prosocial.bases import SMOLLM2, find_base, preferred_device
 from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.choice import scale_beside
@@ -105,7 +105,7 @@ def load_chat(base: str | None, arm: str | None, edit: SafeEdit | None, allow_mi
     if not sys.stderr.isatty():
         disable_progress_bar()  # transformers' own, for loading weights
     source = find_base(base)
-    model, tokenizer = source.load()
+    model, tokenizer = source.load(device=preferred_device())
     safe = model
     if edit is not None:
         safe = copy.deepcopy(model)

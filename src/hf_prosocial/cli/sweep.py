@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hf_prosocial.bases import preferred_device
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.choice import CHOICE
 from hf_prosocial.direg.sweep import Limit, Point, choose, draw_fronts, sweep
@@ -42,7 +43,7 @@ def run_sweep(
             vectors[file.stem] = _vector(base, harmful, kind, protected, compact, density, file)
     tokenizer: Any = AutoTokenizer.from_pretrained(base, padding_side="left")
     measures = data.measures(tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval().to(preferred_device())
     points = sweep(model, vectors, scales, measures, out / "points.jsonl")
     limits = [Limit(TEXT, text_limit), Limit(BENIGN, benign_limit)]
     if data.safe_prompts is not None:

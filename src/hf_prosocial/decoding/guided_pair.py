@@ -16,6 +16,7 @@ from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .processor import ProSocialProcessor
 from .vocabulary import check_tokenizer, shared_width
+from .whole_sequences import whole_logits
 from .wrapping_model import WrappingModel
 
 
@@ -73,10 +74,9 @@ class GuidedPair(WrappingModel):
             raise ValueError("a GuidedPair scores whole sequences, without a cache; call generate for text")
         check_ready(self._tuner, self._adapter)
         self._tuner.refuse_edited_base()
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        own = self.base(**inputs).logits.float()
+        own = whole_logits(self.base, input_ids, attention_mask)
         with self._tuner.preference_state.using(self._adapter, self._weights):
-            arm = self._tuner.wrapped(**inputs).logits.float()
+            arm = whole_logits(self._tuner.wrapped, input_ids, attention_mask)
         guided = self._combined(own, arm.to(own.device))
         loss = None
         if labels is not None:

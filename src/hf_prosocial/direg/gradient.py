@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hf_prosocial.bases import preferred_device
 from hf_prosocial.batching import text_windows
 from hf_prosocial.files import sha256
 from hf_prosocial.progress import progress_bar
@@ -41,7 +42,7 @@ def write_text_gradient(
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another place for the gradient")
     checkpoint = open_checkpoint(base)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32).eval().to(preferred_device())
     tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder)
     windows = text_windows(tokenizer, Path(text).read_text(encoding="utf-8"), window, tokens)
     loss, gradient = _gradient(model, windows)
@@ -67,6 +68,7 @@ def _gradient(model: Any, windows: list[Tensor]) -> tuple[float, dict[str, Float
     total, count = 0.0, sum(len(piece) - 1 for piece in windows)
     progress = progress_bar(len(windows), "gradient", "window")
     for piece in windows:
+        piece = piece.to(model.device)
         logits = model(piece[None], use_cache=False).logits[0, :-1]
         loss = nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum") / count
         loss.backward()

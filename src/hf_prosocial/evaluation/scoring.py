@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm, released_judges
-from hf_prosocial.bases import find_base
+from hf_prosocial.bases import find_base, preferred_device
 from hf_prosocial.files import sha256, write_text
 
 from .config import (
@@ -115,11 +115,11 @@ class Scoring:
             heads = Heads.load(_heads(chosen))
             return EmbeddedScorer(heads, self._features_of(chosen, heads))
         if isinstance(chosen, ArmScorerConfig):
-            model, tokenizer = find_base(self._config.base).load(self._config.dtype)
+            model, tokenizer = find_base(self._config.base).load(self._config.dtype, device=preferred_device())
             source = released_arm() if chosen.arm == RELEASED else chosen.arm
             return ArmScorer(load_arm(source, model, tokenizer=tokenizer), tokenizer)
         if isinstance(chosen, ClassifierConfig):
-            model = AutoModelForSequenceClassification.from_pretrained(chosen.model)
+            model = AutoModelForSequenceClassification.from_pretrained(chosen.model).to(preferred_device())
             tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(chosen.model))
             return ClassifierScorer(model, tokenizer, chosen.names)
         return AskedScorer(self._endpoint(chosen, "rewards"), self._objectives)
@@ -131,7 +131,7 @@ class Scoring:
             return EmbeddedJudge(heads, self._features_of(chosen, heads), kind)
         if isinstance(chosen, EndpointConfig):
             return AskedJudge(self._endpoint(chosen, kind), kind)
-        model, tokenizer = find_base(chosen.model).load()
+        model, tokenizer = find_base(chosen.model).load(device=preferred_device())
         if isinstance(chosen, GuardConfig):
             if kind != "harm":
                 raise ValueError(f"a guard says safe or unsafe, which tells nothing of refusals; found {chosen}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm, released_vector
-from hf_prosocial.bases import find_base
+from hf_prosocial.bases import find_base, preferred_device
 from hf_prosocial.decoding import GuidedModel
 from hf_prosocial.decoding.guided_pair import GuidedPair
 from hf_prosocial.direg import HarmVector
@@ -69,7 +69,7 @@ class Variants:
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
-        self.base, self.tokenizer = find_base(config.base).load(config.dtype)
+        self.base, self.tokenizer = find_base(config.base).load(config.dtype, device=preferred_device())
         self._opened: dict[str, Variant] = {}
         self._edited: dict[tuple[str, float], Any] = {}
         self._guides: dict[tuple[str, str, int], PeftModel | GenArm] = {}

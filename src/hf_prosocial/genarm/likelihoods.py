@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_prosocial.decoding.guidance import check_strength, guided_log_probs
+from hf_prosocial.decoding.whole_sequences import whole_logits
 from hf_prosocial.preference import Preference, weights_of
 
 from .model import GenArm
@@ -51,12 +52,11 @@ class GuidedByGenArm(nn.Module):
         if use_cache:
             raise ValueError("whole sequences alone are scored here, without a cache; pass a GenArmProcessor for text")
         (arm,) = self._arm
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        own = self.base(**inputs).logits.float()
+        own = whole_logits(self.base, input_ids, attention_mask)
         mixed = own.new_zeros(())
         for name, weight in zip(arm.objectives, self._weights, strict=True):
             if weight > 0:
                 with arm.using(name):
                     # Logits do: what a row's log-softmax subtracts, the last one takes away again.
-                    mixed = mixed + weight * arm.wrapped(**inputs).logits.float()
+                    mixed = mixed + weight * whole_logits(arm.wrapped, input_ids, attention_mask).to(own.device)
         return CausalLMOutputWithPast(logits=guided_log_probs(own, mixed, beta=self.beta, safe_set=self.safe_set))

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, cast
 
-import torch
-
 try:
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.api.registry import register_model
@@ -16,7 +14,7 @@ except ImportError as error:
     ) from error
 
 from hf_prosocial.arm import load_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.bases import find_base, preferred_device
 from hf_prosocial.decoding.guided_model import GuidedModel
 from hf_prosocial.decoding.guided_pair import GuidedPair
 from hf_prosocial.preference import Preference
@@ -59,16 +57,15 @@ class ProSocialLM(HFLM):
         max_batch_size: int = 64,
         max_length: int | None = None,
     ) -> None:
-        model, tokenizer = find_base(base).load(dtype)
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model, tokenizer = find_base(base).load(dtype, device=device or preferred_device())
         guided: Any
         if arm_base is None:
             guide = load_arm(arm, model, tokenizer=tokenizer)
             weights = parse_preference(preference, guide.active_peft_config.names)
             guided = GuidedModel(model, guide, weights, float(beta), safe_set)
         else:
-            other, other_tokenizer = find_base(arm_base).load(dtype)
-            guide = load_arm(arm, other.to(model.device), tokenizer=other_tokenizer)
+            other, other_tokenizer = find_base(arm_base).load(dtype, device=model.device)
+            guide = load_arm(arm, other, tokenizer=other_tokenizer)
             weights = parse_preference(preference, guide.active_peft_config.names)
             guided = GuidedPair(model, guide, weights, float(beta), safe_set, tokenizer)
         super().__init__(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 
-from hf_prosocial.bases import find_base
+from hf_prosocial.bases import find_base, preferred_device
 from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.files import write_json
 from hf_prosocial.identity import weight_hash
@@ -95,7 +95,7 @@ class Heads:
         Raises:
             ValueError: the model that was found has other weights.
         """
-        model, tokenizer = find_base(self.record["model"]).load(self.record["dtype"])
+        model, tokenizer = find_base(self.record["model"]).load(self.record["dtype"], device=preferred_device())
         found, expected = weight_hash(model, model.dtype), self.record["weights"]
         if found != expected:
             raise ValueError(
