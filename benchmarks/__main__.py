@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 SHORT = ("startup", "processor", "decode", "training", "direg", "accuracy")
-NAMES = (*SHORT, "speculation", "quality", "conflicts", "separability", "evaluation", "frontier")
+NAMES = (*SHORT, "speculation", "decode_gpu", "quality", "conflicts", "separability", "evaluation", "frontier")
 
 
 def main(arguments: list[str]) -> int:

@@ -1,8 +1,8 @@
 """What a guided step costs, by every way of guiding, over a step of the base alone.
 
-SmolLM2-135M-Instruct on the processor; on a GPU also a Llama of 7B shape with random weights. A step decodes one token
-for each row, 64 of them after a prompt of 64; medians over steps in turn. The limit is the time of reading every
-weight once, at the rate at which this machine reads memory in the same run.
+SmolLM2-135M-Instruct on the processor; `decode_gpu` is the same on a GPU. A step decodes one token for each row, 64 of
+them after a prompt of 64; medians over steps in turn. The limit is the time of reading every weight once, at the rate
+at which this machine reads memory in the same run.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, UnbatchedClassifierFreeGuidanceLogitsProcessor
+from transformers import DynamicCache, UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
@@ -34,6 +34,9 @@ UNIFORM = Preference.uniform()
 LENGTH, STEPS = 64, 64
 TARGETS = ["q_proj", "k_proj", "v_proj"]
 RECORD = Path("benchmarks/results/decode.json")
+HEADER = (
+    "| model | rows | variant | ms a step | over the base | over reading the weights once |\n|---|---|---|---|---|---|"
+)
 MEMORY = """
 import ctypes, gc, sys
 from pathlib import Path
@@ -64,18 +67,6 @@ class Models:
     def smollm2(cls, dtype: str) -> "Models":
         model, _ = find_base().load(getattr(torch, dtype))
         return cls.around(f"SmolLM2-135M, {dtype}", model)
-
-    @classmethod
-    def llama_7b(cls, dtype: str) -> "Models":
-        shape: dict[str, Any] = {
-            "hidden_size": 4096,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-        }
-        with torch.device("cuda"):
-            model = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=getattr(torch, dtype)).eval()
-        return cls.around(f"Llama 7B shape, {dtype}, on a GPU", model)
 
     @classmethod
     def around(cls, name: str, model: Any) -> "Models":
@@ -234,35 +225,22 @@ def reading_seconds(models: Models) -> float:
     return min(in_turn({"read": read}, 5)["read"])
 
 
-def measure(models: Models, rows: int, limit: float) -> list[dict[str, Any]]:
-    on_gpu = models.base.device.type == "cuda"
-    on_device = {name: _device_peak(models, rows, name) for name in VARIANTS} if on_gpu else {}
+def measure(models: Models, rows: int, limit: float, *, steps: int = STEPS) -> list[dict[str, Any]]:
     tasks = {name: variant(models, rows) for name, variant in VARIANTS.items()}
     slow = tasks.pop("recompute without a cache")
-    seconds = in_turn(tasks, STEPS)
+    seconds = in_turn(tasks, steps)
     seconds["recompute without a cache"] = in_turn({"slow": slow}, 1 if rows > 4 else 3)["slow"]
     found = []
     for name, times in seconds.items():
         base = seconds["base alone"][: len(times)]
         ratio = median_ratio(times, base)
-        row = {"model": models.name, "rows": rows, "variant": name, "ratio": ratio, "seconds": median(times)}
-        found.append(row | ({"device_peak": on_device[name]} if on_device else {}))
+        found.append({"model": models.name, "rows": rows, "variant": name, "ratio": ratio, "seconds": median(times)})
         print(
             f"| {models.name} | {rows} | {name} | {1e3 * median(times):.1f} | {ratio:.2f} "
             f"| {median(times) / limit:.2f} |",
             flush=True,
         )
     return found
-
-
-def _device_peak(models: Models, rows: int, name: str) -> float:
-    """Peak memory on the GPU in MiB, while one variant decodes a few tokens."""
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    step = VARIANTS[name](models, rows)
-    for _ in range(4):
-        step()
-    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def few_rows() -> None:
@@ -290,13 +268,10 @@ def run() -> bool:
     few_rows()
     dtypes = os.environ.get("PROSOCIAL_DTYPES", "float32,bfloat16").split(",")
     batches = [int(rows) for rows in os.environ.get("PROSOCIAL_ROWS", "1,4,8,32").split(",")]
-    print("| model | rows | variant | ms a step | over the base | over reading the weights once |")
-    print("|---|---|---|---|---|---|")
+    print(HEADER)
     rows: list[dict[str, Any]] = []
     for dtype in dtypes:
-        rows += _measure_all(Models.smollm2(dtype), batches)
-    if torch.cuda.is_available():
-        rows += _measure_all(Models.llama_7b("bfloat16"), [1, 4, 8, 16])
+        rows += measure_all(Models.smollm2(dtype), batches)
     memory = {name: _peak_memory(name) for name in VARIANTS}
     for name, peak in memory.items():
         print(f"{name}, SmolLM2 in fp32, 4 rows: peak {peak:.0f} MiB RSS on the processor")
@@ -312,18 +287,17 @@ def _peak_memory(name: str) -> float:
     return int(done.stdout.split()[-1]) / 1024
 
 
-def _measure_all(models: Models, batches: list[int]) -> list[dict[str, Any]]:
+def measure_all(models: Models, batches: list[int], *, steps: int = STEPS) -> list[dict[str, Any]]:
     limit = reading_seconds(models)
     print(f"{models.name}: {models.weight_bytes / 2**20:.0f} MiB of weights, read in {1e3 * limit:.1f} ms")
-    return [row for rows in batches for row in measure(models, rows, limit)]
+    return [row for rows in batches for row in measure(models, rows, limit, steps=steps)]
 
 
 def _goals(rows: list[dict[str, Any]]) -> list[Goal]:
     goals = []
     for row in rows:
-        on_gpu = row["model"].startswith("Llama")
-        bound = 1.10 if on_gpu else {1: 1.4, 4: 1.25}.get(row["rows"])
-        if row["variant"] == "GuidedModel" and bound and (on_gpu or "float32" in row["model"]):
+        bound = {1: 1.4, 4: 1.25}.get(row["rows"])
+        if row["variant"] == "GuidedModel" and bound and "float32" in row["model"]:
             figure = f"a step of GuidedModel over the base's, {row['model']}, {row['rows']} rows"
             goals.append(Goal(figure, row["ratio"], f"<= {bound}"))
     return goals
