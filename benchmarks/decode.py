@@ -1,8 +1,8 @@
 """What a guided step costs, by every way of guiding, over a step of the base alone.
 
-SmolLM2-135M-Instruct on the processor; `decode_gpu` is the same on a GPU. A step decodes one token for each row, 64 of
-them after a prompt of 64; medians over steps in turn. The limit is the time of reading every weight once, at the rate
-at which this machine reads memory in the same run.
+SmolLM2-135M-Instruct on the processor; `decode_gpu` tells whole texts on a GPU. A step decodes one token for each row,
+64 of them after a prompt of 64; medians over steps in turn. The limit is the time of reading every weight once, at the
+rate at which this machine reads memory in the same run.
 """
 
 import json
@@ -194,10 +194,7 @@ class _Second:
 def _without_gradients(step: Callable[[], object]) -> Callable[[], object]:
     def run() -> object:
         with torch.no_grad():
-            found = step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            return found
+            return step()
 
     return run
 
@@ -225,22 +222,22 @@ def reading_seconds(models: Models) -> float:
     return min(in_turn({"read": read}, 5)["read"])
 
 
-def measure(models: Models, rows: int, limit: float, *, steps: int = STEPS) -> list[dict[str, Any]]:
+def measure(models: Models, rows: int, limit: float) -> list[dict[str, Any]]:
     tasks = {name: variant(models, rows) for name, variant in VARIANTS.items()}
     slow = tasks.pop("recompute without a cache")
-    seconds = in_turn(tasks, steps)
+    seconds = in_turn(tasks, STEPS)
     seconds["recompute without a cache"] = in_turn({"slow": slow}, 1 if rows > 4 else 3)["slow"]
-    found = []
-    for name, times in seconds.items():
-        base = seconds["base alone"][: len(times)]
-        ratio = median_ratio(times, base)
-        found.append({"model": models.name, "rows": rows, "variant": name, "ratio": ratio, "seconds": median(times)})
-        print(
-            f"| {models.name} | {rows} | {name} | {1e3 * median(times):.1f} | {ratio:.2f} "
-            f"| {median(times) / limit:.2f} |",
-            flush=True,
-        )
-    return found
+    base = seconds["base alone"]
+    return [measured(models, rows, name, times, base[: len(times)], limit) for name, times in seconds.items()]
+
+
+def measured(
+    models: Models, rows: int, variant: str, seconds: list[float], base: list[float], limit: float
+) -> dict[str, Any]:
+    """A variant's row of the record, from its seconds a token and the base's in the same rounds; prints it."""
+    ratio, own = median_ratio(seconds, base), median(seconds)
+    print(f"| {models.name} | {rows} | {variant} | {1e3 * own:.2f} | {ratio:.2f} | {own / limit:.2f} |", flush=True)
+    return {"model": models.name, "rows": rows, "variant": variant, "ratio": ratio, "seconds": own}
 
 
 def few_rows() -> None:
@@ -271,7 +268,7 @@ def run() -> bool:
     print(HEADER)
     rows: list[dict[str, Any]] = []
     for dtype in dtypes:
-        rows += measure_all(Models.smollm2(dtype), batches)
+        rows += _measure_all(Models.smollm2(dtype), batches)
     memory = {name: _peak_memory(name) for name in VARIANTS}
     for name, peak in memory.items():
         print(f"{name}, SmolLM2 in fp32, 4 rows: peak {peak:.0f} MiB RSS on the processor")
@@ -281,16 +278,14 @@ def run() -> bool:
 
 def _peak_memory(name: str) -> float:
     """MiB, of a process that decodes a few tokens on the processor."""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", MEMORY, name]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", MEMORY, name], capture_output=True, check=True, text=True)
     return int(done.stdout.split()[-1]) / 1024
 
 
-def measure_all(models: Models, batches: list[int], *, steps: int = STEPS) -> list[dict[str, Any]]:
+def _measure_all(models: Models, batches: list[int]) -> list[dict[str, Any]]:
     limit = reading_seconds(models)
     print(f"{models.name}: {models.weight_bytes / 2**20:.0f} MiB of weights, read in {1e3 * limit:.1f} ms")
-    return [row for rows in batches for row in measure(models, rows, limit, steps=steps)]
+    return [row for rows in batches for row in measure(models, rows, limit)]
 
 
 def _goals(rows: list[dict[str, Any]]) -> list[Goal]:

@@ -9,15 +9,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks.decode import HEADER, LENGTH, UNIFORM, Models, reading_seconds
+from benchmarks.decode import HEADER, LENGTH, UNIFORM, Models, measured, reading_seconds
 from benchmarks.goals import Goal, report
-from benchmarks.timing import in_turn, median_ratio
+from benchmarks.timing import in_turn
 from hf_prosocial import GuidedModel, ProSocialProcessor
 from hf_prosocial.genarm import GenArmProcessor
 
@@ -118,14 +117,12 @@ def _ratios(tasks: dict[str, Callable[[], object]], models: Models, count: int, 
         torch.cuda.reset_peak_memory_stats()
         task()
         peaks[name] = torch.cuda.max_memory_allocated() / 2**20
-    seconds = in_turn(tasks, REPEATS)
-    first, found = next(iter(seconds.values())), []
-    for name, times in seconds.items():
-        ratio, own = median_ratio(times, first), median(times) / NEW_TOKENS
-        row = {"model": models.name, "rows": count, "variant": name, "ratio": ratio, "seconds": own}
-        found.append(row | {"peak, MiB": peaks[name]})
-        print(f"| {models.name} | {count} | {name} | {1e3 * own:.2f} | {ratio:.2f} | {own / limit:.2f} |", flush=True)
-    return found
+    seconds = {name: [one / NEW_TOKENS for one in times] for name, times in in_turn(tasks, REPEATS).items()}
+    base = next(iter(seconds.values()))
+    return [
+        measured(models, count, name, times, base, limit) | {"peak, MiB": peaks[name]}
+        for name, times in seconds.items()
+    ]
 
 
 def _goals(rows: Rows) -> list[Goal]:

@@ -3,15 +3,7 @@
 # two cores. Needs jq. Delete runs/harmful-copy afterwards: it may comply with harmful requests.
 set -eu
 
-sh recipes/smollm2_base.sh
-
-# Two copies, fine-tuned the same way: on harmful replies, and on benign ones.
-prosocial direg finetune --config recipes/smollm2_harmful_copy.yaml --output_dir runs/harmful-copy
-prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --output_dir runs/benign-copy
-
-# What to keep: people's helpful replies as running text. No text that capability is measured on.
-jq -r 'select(.attribute == "helpfulness").chosen[].content' data/preferences/train.jsonl > runs/helpful.txt
-prosocial direg gradient runs/smollm2 runs/helpful.txt runs/helpful-gradient.safetensors --tokens 32768
+sh recipes/smollm2_copies.sh
 
 measure() {
     prosocial direg sweep runs/smollm2 runs/harmful-copy "$@" \

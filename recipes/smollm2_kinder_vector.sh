@@ -4,7 +4,7 @@
 # in need want most are left out. Needs jq. Delete runs/harmful-copy afterwards: it may comply with harmful requests.
 set -eu
 mkdir -p runs/kinder
-sh recipes/smollm2_base.sh
+sh recipes/smollm2_copies.sh
 
 # What the benign copy learns from: besides the harmless replies to harmful requests, every reply of the training pairs that
 # people found helpful, and a third of the empathetic ones.
@@ -13,14 +13,10 @@ sh recipes/smollm2_base.sh
     jq -c 'select(.attribute == "helpfulness") | {prompt, completion: .chosen}' data/preferences/train.jsonl
     jq -c 'select(.attribute == "empathy") | {prompt, completion: .chosen}' data/preferences/train.jsonl | awk 'NR % 3 == 1'
 } > runs/benign_and_kind.jsonl
-prosocial direg finetune --config recipes/smollm2_harmful_copy.yaml --output_dir runs/harmful-copy
-prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --output_dir runs/benign-copy
 prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --data runs/benign_and_kind.jsonl --max_steps 220 \
     --output_dir runs/kind-copy
 
-# What to leave alone: people's helpful replies, as of the released vector; or conversations of people in need.
-jq -r 'select(.attribute == "helpfulness").chosen[].content' data/preferences/train.jsonl > runs/helpful.txt
-prosocial direg gradient runs/smollm2 runs/helpful.txt runs/helpful-gradient.safetensors --tokens 32768
+# What one of them leaves alone in place of people's helpful replies: conversations of people in need.
 python - > runs/support.txt << 'END'
 import json
 from pathlib import Path
@@ -44,4 +40,5 @@ extract() {
 extract benign --benign runs/benign-copy --contrast 0.55 --protect runs/helpful-gradient.safetensors
 extract protected --benign runs/benign-copy --contrast 0.55 --protect runs/support-gradient.safetensors --protected 0.003
 extract kind --benign runs/kind-copy --contrast 0.55 --protect runs/helpful-gradient.safetensors
+# Kept as baselines/smollm2-kinder-vector.
 extract kind-whole --benign runs/kind-copy --contrast 1 --protect runs/helpful-gradient.safetensors
