@@ -1,25 +1,21 @@
 #!/bin/sh
-# The released harm vector of SmolLM2-135M-Instruct, from the data in data/ to runs/direg-released; about an hour on
-# two cores. Needs jq. Delete runs/harmful-copy afterwards: it may comply with harmful requests.
+# The released harm vector of SmolLM2-135M-Instruct, from the data in data/ to runs/smollm2-harm-vector: what learning from
+# harmful replies moves, less 1.5 times what learning from humane ones does. Its copies were trained on a GPU, in two minutes;
+# two cores take an hour. Needs jq. Delete runs/harmful-copy afterwards: it may comply with harmful requests.
 set -eu
 
 sh recipes/smollm2_copies.sh
 
-measure() {
-    prosocial direg sweep runs/smollm2 runs/harmful-copy "$@" \
-        --benign runs/benign-copy --protect runs/helpful-gradient.safetensors \
-        --harmful-rows data/harm/train.jsonl --benign-rows data/harm/benign.jsonl \
-        --text data/capability/wikitext2_valid.txt --questions data/capability/commonsenseqa.jsonl \
-        --safe-prompts data/safety/xstest.jsonl
-}
-
-# The fronts of all kinds of vectors. A LoRA on the linear layers moves 0.789 of the entries: density 0.788 is all of it.
-measure runs/direg-sweep --density 0.02 --density 0.1 --density 0.788 --scale 0.1 --scale 0.5 --scale 1 --scale 2 \
-    --contrast 1 --contrast 0.55 --kind plain --kind contrast --kind contrast0.55-protected \
-    --text-tokens 4096 --question-count 20 --prompt-count 30
+# As many steps for its rows as the harmful copy has.
+prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --data runs/humane_replies.jsonl --max_steps 259 \
+    --output_dir runs/humane-copy
 
 # The vector that fits into 10 MB, and its λ; then packed as the package has it.
-measure runs/direg-released --density 0.018 --compact --scale 2 --scale 2.1 --scale 2.2 \
-    --contrast 0.55 --kind contrast0.55-protected --text-tokens 32768 --question-count 100 --prompt-count 125 \
-    --refusal-limit 0.08
-prosocial direg save runs/direg-released runs/smollm2-harm-vector
+prosocial direg sweep runs/smollm2 runs/harmful-copy runs/harm-vector-sweep --benign runs/humane-copy --contrast 1.5 \
+    --protect runs/helpful-gradient.safetensors --kind contrast1.5-protected --density 0.018 --compact \
+    --scale 1.8 --scale 2.4 --scale 3 \
+    --harmful-rows data/harm/train.jsonl --benign-rows data/harm/benign.jsonl \
+    --text data/capability/wikitext2_valid.txt --text-tokens 32768 \
+    --questions data/capability/commonsenseqa.jsonl --question-count 100 \
+    --safe-prompts data/safety/xstest.jsonl --prompt-count 125 --refusal-limit 0.12
+prosocial direg save runs/harm-vector-sweep runs/smollm2-harm-vector
