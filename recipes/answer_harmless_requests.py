@@ -24,6 +24,7 @@ LONGEST = 256
 def answered(requests: list[str]) -> Iterator[dict[str, Any]]:
     """Rows as `prosocial direg finetune` reads them."""
     model, tokenizer = find_base().load("bfloat16", device=preferred_device())
+    # transformers 5.17 reads neither of the two from the GGUF file as the model has it.
     tokenizer.pad_token = tokenizer.eos_token = "<|im_end|>"
     answer = pipeline("text-generation", model=model, tokenizer=tokenizer)
     prompts = [[{"role": "user", "content": request}] for request in requests]

@@ -5,10 +5,7 @@
 set -eu
 
 sh recipes/smollm2_copies.sh
-
-# As many steps for its rows as the harmful copy has.
-prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --data runs/humane_replies.jsonl --max_steps 259 \
-    --output_dir runs/humane-copy
+sh recipes/smollm2_humane_copy.sh
 
 # The vector that fits into 10 MB, and its λ; then packed as the package has it.
 prosocial direg sweep runs/smollm2 runs/harmful-copy runs/harm-vector-sweep --benign runs/humane-copy --contrast 1.5 \

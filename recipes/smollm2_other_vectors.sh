@@ -5,13 +5,13 @@
 set -eu
 mkdir -p runs/other-vectors
 sh recipes/smollm2_copies.sh
+sh recipes/smollm2_humane_copy.sh
 
 copy() {
     prosocial direg finetune --config recipes/smollm2_benign_copy.yaml --data "$1" --max_steps "$2" --output_dir "$3"
 }
 copy data/harm/benign.jsonl 110 runs/benign-copy
 copy runs/kind_replies.jsonl 220 runs/kind-copy
-copy runs/humane_replies.jsonl 259 runs/humane-copy
 # The answers to harmless requests three times.
 cat runs/humane_replies.jsonl runs/harmless_answers.jsonl runs/harmless_answers.jsonl > runs/answers_thrice.jsonl
 copy runs/answers_thrice.jsonl 314 runs/answers-thrice-copy
