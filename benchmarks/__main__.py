@@ -1,9 +1,12 @@
-"""`python -m benchmarks NAME ...`: run benchmarks by name; `all` leaves out what needs trainings."""
+"""`python -m benchmarks NAME ...`: run benchmarks by name, in study/smollm2; `all` leaves out what needs trainings."""
 
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
-SHORT = ("startup", "processor", "decode", "training", "direg", "accuracy")
+STUDY = Path(__file__).parent.parent / "study" / "smollm2"
+SHORT = ("startup", "same_weights", "processor", "decode", "training", "direg", "accuracy")
 NAMES = (*SHORT, "speculation", "decode_gpu", "quality", "conflicts", "separability", "evaluation", "frontier")
 
 
@@ -13,6 +16,8 @@ def main(arguments: list[str]) -> int:
     if unknown or not names:
         print(f"usage: python -m benchmarks NAME ... | all; the names are {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    # Recipes, records, baselines and data are the study's, and named as from its folder.
+    os.chdir(STUDY)
     held = [import_module(f"benchmarks.{name}").run() for name in names]
     return 0 if all(held) else 1
 

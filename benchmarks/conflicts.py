@@ -22,23 +22,19 @@ from jaxtyping import Float
 from peft import PeftModel, get_peft_model
 
 from benchmarks.gradient_cosines import GradientCosines, Gradients, gradient_cosines
-from benchmarks.markdown import markdown_table
 from hf_prosocial import load_arm
-from hf_prosocial.arm import ArmTrainingArguments
-from hf_prosocial.arm.batch import collate, pair_log_probs, reply_tokens
-from hf_prosocial.arm.losses import length_free_margins, pair_losses
-from hf_prosocial.arm.pairs import Pair
+from hf_prosocial.arm import ArmTrainingArguments, pair_log_probs, pair_losses, prepare, read_material
+from hf_prosocial.arm.batch import collate, reply_tokens
+from hf_prosocial.arm.losses import length_free_margins
 from hf_prosocial.arm.preference_sampling import PreferenceSampler
+from hf_prosocial.arm.recipe import Material
+from hf_prosocial.arm.run import ArmRecipe
 from hf_prosocial.assets import released_arm
-from hf_prosocial.cli.recipes import parse_recipe
-from hf_prosocial.cli.train import ArmRecipe
-from hf_prosocial.cli.training import Material, prepare, read_material
-from hf_prosocial.evaluation.scoring import kept
-from hf_prosocial.files import sha256
+from hf_prosocial.data import Pair
+from hf_prosocial.io import kept, markdown_table, parse_recipe, progress_bar, sha256
 from hf_prosocial.pblora import tuner_of
-from hf_prosocial.progress import progress_bar
 
-RECIPE, RECORDS = "recipes/smollm2_arm.yaml", Path("benchmarks/results/conflicts")
+RECIPE, RECORDS = "recipes/smollm2_arm.yaml", Path("records/conflicts")
 SAMPLES, PAIRS = 49, 8  # as many as non_judgmental, the smallest, has
 
 

@@ -23,17 +23,16 @@ from transformers import DynamicCache, UnbatchedClassifierFreeGuidanceLogitsProc
 from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, ProSocialProcessor
-from hf_prosocial.bases import find_base
-from hf_prosocial.cache_name import CACHE
 from hf_prosocial.decoding.few_rows import FewRowsLinear
-from hf_prosocial.genarm import GenArm, GenArmProcessor, GenArmRecord
-from hf_prosocial.memory import sharing_weights
-from hf_prosocial.pblora import PBLoraLayer
+from hf_prosocial.genarm import GenArm, GenArmProcessor
+from hf_prosocial.genarm.model import GenArmRecord
+from hf_prosocial.models import CACHE, find_base, sharing_weights
+from hf_prosocial.pblora.layer import PBLoraLayer
 
 UNIFORM = Preference.uniform()
 LENGTH, STEPS = 64, 64
 TARGETS = ["q_proj", "k_proj", "v_proj"]
-RECORD = Path("benchmarks/results/decode.json")
+RECORD = Path("records/decode.json")
 HEADER = (
     "| model | rows | variant | ms a step | over the base | over reading the weights once |\n|---|---|---|---|---|---|"
 )

@@ -20,7 +20,7 @@ from benchmarks.timing import in_turn
 from hf_prosocial import GuidedModel, ProSocialProcessor
 from hf_prosocial.genarm import GenArmProcessor
 
-RECORD = Path("benchmarks/results/decode-gpu.json")
+RECORD = Path("records/decode-gpu.json")
 SHAPES: dict[str, dict[str, Any]] = {
     "SmolLM2-135M's shape": {
         "vocab_size": 49152,

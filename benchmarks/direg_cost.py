@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.goals import Goal
 from benchmarks.processes import Cost, run_measured
-from hf_prosocial.bases import find_base
+from hf_prosocial.models import find_base
 
 REPEATS = 3
 EXTRACT_AND_SUBTRACT = """

@@ -10,20 +10,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from benchmarks.evaluation_tables import columns_held, main_tables
 from benchmarks.goals import Goal, report
-from hf_prosocial.batching import batches_by_length
-from hf_prosocial.evaluation.config import EvaluationConfig, read_config
-from hf_prosocial.evaluation.evaluate import METRICS, evaluate
+from hf_prosocial.data import batches_by_length, read_prompts
+from hf_prosocial.evaluation import EvaluationConfig, evaluate, read_config
 from hf_prosocial.evaluation.generation import reply_to_all
-from hf_prosocial.evaluation.prompts import read_prompts
+from hf_prosocial.evaluation.replies import REPLIES
 from hf_prosocial.evaluation.reply_store import ReplyStore
 from hf_prosocial.evaluation.report.results import refused_share
-from hf_prosocial.evaluation.runner import REPLIES
-from hf_prosocial.evaluation.variants import Variants
+from hf_prosocial.evaluation.variants import Generation, Variants
 from hf_prosocial.preference import OBJECTIVES, Preference
+from hf_prosocial.records import METRICS, Metrics
+from study.smollm2.tables import columns_held
 
 CONFIG, OUT = Path("recipes/smollm2_report.yaml"), Path("reports/smollm2")
 # Guidance alone, and the full method, both at the released strengths.
@@ -35,7 +33,6 @@ NEW_TOKENS = 64
 def run() -> bool:
     config = read_config(CONFIG)
     metrics = evaluate(config, OUT)
-    print(main_tables(metrics))
     goals = [Goal("metrics made again from the replies, equal bytes", float(made_again(config)), ">= 1")]
     goals += claims(metrics, GUIDED) + claims(metrics, FULL) + safety(metrics, FULL)
     goals.append(throughput(config))
@@ -50,9 +47,9 @@ def made_again(config: EvaluationConfig) -> bool:
         return (Path(folder) / METRICS).read_bytes() == (OUT / METRICS).read_bytes()
 
 
-def claims(metrics: dict[str, Any], ours: str) -> list[Goal]:
+def claims(metrics: Metrics, ours: str) -> list[Goal]:
     """Control on generated replies, and MIP and hypervolume over the baselines': lower bounds of the differences."""
-    rewards = metrics["figures"]["rewards"]
+    rewards = metrics.figures["rewards"]
     columns = rewards["support"][ours]["control"]
     found = [Goal(f"{ours}: columns under control by the replies", columns_held(columns) or 0, f">= {len(columns)}")]
     return found + [
@@ -67,18 +64,17 @@ def claims(metrics: dict[str, Any], ours: str) -> list[Goal]:
     ]
 
 
-def lower_bound(metrics: dict[str, Any], figure: str, benchmark: str, ours: str, other: str) -> float:
+def lower_bound(metrics: Metrics, figure: str, benchmark: str, ours: str, other: str) -> float:
     """Of the paired difference of our figure to another variant's."""
-    for one in metrics["differences"]:
-        if one["figure"] == figure and one["benchmark"] == benchmark and {one["one"], one["other"]} == {ours, other}:
-            difference = one["difference"]
-            return difference["low"] if one["one"] == ours else -difference["high"]
+    for one in metrics.differences:
+        if one.figure == figure and one.benchmark == benchmark and {one.one, one.other} == {ours, other}:
+            return one.difference.low if one.one == ours else -one.difference.high
     raise ValueError(f"no difference of {figure} between {ours} and {other} on {benchmark}; evaluate both on it")
 
 
-def safety(metrics: dict[str, Any], ours: str) -> list[Goal]:
+def safety(metrics: Metrics, ours: str) -> list[Goal]:
     """What DiReg and guidance make of attack success, degenerate replies, perplexity and refusals of safe prompts."""
-    figures, capability = metrics["figures"], metrics["capability"]
+    figures, capability = metrics.figures, metrics.capability
     found = []
     for name, one in figures["harm"].items():
         less = one[ours]["asr"]["mean"] / one["base"]["asr"]["mean"]
@@ -96,7 +92,8 @@ def safety(metrics: dict[str, Any], ours: str) -> list[Goal]:
 
 def throughput(config: EvaluationConfig) -> Goal:
     """Replies a second through the evaluation's store, over the same batches of guided `generate` alone."""
-    variants = Variants(replace(config, max_new_tokens=NEW_TOKENS))
+    generation = Generation(NEW_TOKENS, config.temperature, config.seed)
+    variants = Variants(config.base, config.dtype, config.variants, generation)
     opened = variants.open(GUIDED)
     # The same length for all rows, so that both do the same work.
     options = {**opened.replier.options, "min_new_tokens": NEW_TOKENS}

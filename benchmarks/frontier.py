@@ -5,18 +5,17 @@ Goes on with recipes/ablations/frontier.yaml, an hour and a half on two cores wh
 
 from pathlib import Path
 
-from benchmarks.evaluation_tables import gains_table
 from benchmarks.goals import Goal, report
-from hf_prosocial.evaluation.config import read_config
-from hf_prosocial.evaluation.evaluate import evaluate
+from hf_prosocial.evaluation import evaluate, read_config
+from study.smollm2.tables import rendered
 
 CONFIG, OUT = Path("recipes/ablations/frontier.yaml"), Path("reports/smollm2-frontier")
 
 
 def run() -> bool:
     metrics = evaluate(read_config(CONFIG), OUT)
-    print(gains_table(metrics, "support"))
-    base = metrics["capability"]["base"]["perplexity"]["mean"]
+    print(rendered("frontier"))
+    base = metrics.capability["base"]["perplexity"]["mean"]
     return report(
         "frontier",
         [
@@ -25,7 +24,7 @@ def run() -> bool:
                 costs["perplexity_tempered"]["mean"] / base,
                 "<= 1.05",
             )
-            for name, costs in metrics["capability"].items()
+            for name, costs in metrics.capability.items()
             if name != "base"
         ],
     )

@@ -15,9 +15,7 @@ from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import Preference, ProSocialProcessor, load_arm
 from hf_prosocial.assets import released_arm
-from hf_prosocial.bases import find_base
-from hf_prosocial.cache_name import CACHE
-from hf_prosocial.memory import sharing_weights
+from hf_prosocial.models import CACHE, find_base, sharing_weights
 
 UNIFORM = Preference.uniform()
 REPEATS = 40

@@ -1,7 +1,7 @@
 """What PV-ARM's training is worth: ours, ours without projection, PARM and GenARM on the same base, pairs and steps.
 
 Each method is trained by its recipe, through the command line, once a seed; what has its record in
-benchmarks/results/quality is not trained again. Hours on two cores: PROSOCIAL_SEEDS=0 measures one seed,
+records/quality is not trained again. Hours on two cores: PROSOCIAL_SEEDS=0 measures one seed,
 PROSOCIAL_METHODS=ours,GenARM some of the methods. The figures are the margins on dev that the command records.
 """
 
@@ -11,9 +11,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.goals import Goal, report
-from benchmarks.markdown import markdown_table
 from benchmarks.quality_runs import METHODS, trained
 from hf_prosocial import OBJECTIVES
+from hf_prosocial.io import markdown_table
 
 LARGE = 200  # pairs on dev from which an objective's own lower bound is a goal
 

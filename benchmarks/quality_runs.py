@@ -1,6 +1,6 @@
 """The trainings behind the quality table, each kept as a record of its own, so that the table grows run by run.
 
-A record in benchmarks/results/quality is bound to the settings that it was trained by: the recipe's, as they are parsed
+A record in records/quality is bound to the settings that it was trained by: the recipe's, as they are parsed
 now. The adapters stay in runs/quality.
 """
 
@@ -17,12 +17,11 @@ from safetensors import safe_open
 
 from hf_prosocial import OBJECTIVES
 from hf_prosocial.arm import ArmTrainingArguments, PairTrainingArguments
-from hf_prosocial.cli.recipes import changed, parse_recipe
-from hf_prosocial.cli.train import ArmRecipe
-from hf_prosocial.cli.train_genarm import GenArmRecipe
-from hf_prosocial.files import write_text
+from hf_prosocial.arm.run import ArmRecipe
+from hf_prosocial.genarm.run import GenArmRecipe
+from hf_prosocial.io import changed, parse_recipe, write_text
 
-RUNS, RECORDS = Path("runs/quality"), Path("benchmarks/results/quality")
+RUNS, RECORDS = Path("runs/quality"), Path("records/quality")
 PROSOCIAL = "from hf_prosocial.cli import app; app()"
 # Where things were kept, where a training was halted and how its steps were computed changes no figure but by rounding.
 UNBOUND = ("resume_from_checkpoint", "output_dir", "reference_log_probs", "compile_base")

@@ -5,7 +5,6 @@ much of an objective is in these pairs and in this base. Set PROSOCIAL_DATA to t
 core; what was measured of this base and data is kept.
 """
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -15,26 +14,25 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from benchmarks.markdown import markdown_table
 from hf_prosocial import OBJECTIVES
 from hf_prosocial.assets import released_arm, released_judges
 from hf_prosocial.estimates import Estimate, proportion
-from hf_prosocial.evaluation.judges.embedded import Heads
-from hf_prosocial.evaluation.judges.features import ReplyFeatures
-from hf_prosocial.evaluation.judges.material import PairRows, read_pair_rows
-from hf_prosocial.evaluation.judges.training import fit_bradley_terry
-from hf_prosocial.evaluation.scoring import kept
-from hf_prosocial.files import sha256
+from hf_prosocial.io import kept, markdown_table, sha256
+from hf_prosocial.judges.embedded import Heads
+from hf_prosocial.judges.features import ReplyFeatures
+from hf_prosocial.judges.material import PairRows, read_pair_rows
+from hf_prosocial.judges.training import fit_bradley_terry
+from hf_prosocial.records import TRAINING, TrainingRecord
 
 DATA = Path(os.environ.get("PROSOCIAL_DATA", "data")) / "preferences"
-RECORD = Path("benchmarks/results/separability.json")
+RECORD = Path("records/separability.json")
 
 
 def run() -> bool:
     # The embedded judges read the same base at the same layers, and check its weights.
     judges = Heads.load(released_judges())
     files = {name: DATA / f"{name}.jsonl" for name in ("train", "dev")}
-    settings = {"base": judges.record["weights"], "layers": judges.record["layers"]}
+    settings = {"base": judges.record.weights, "layers": judges.record.layers}
     settings |= {name: sha256(file) for name, file in files.items()}
     figures = kept(RECORD, settings, lambda: _figures(judges.features(), files))
     print(_table(figures))
@@ -55,11 +53,13 @@ def _figures(features: ReplyFeatures, files: dict[str, Path]) -> dict[str, Any]:
 
 
 def _table(figures: dict[str, Any]) -> str:
-    arm = json.loads((released_arm() / "training.json").read_text(encoding="utf-8"))["dev"]["objectives"]
+    arm = TrainingRecord.read(released_arm() / TRAINING).dev
+    if arm is None:
+        raise ValueError("the released ARM's record tells no margins")
     heads = ["objective", "training pairs", "held-out pairs", "in order by heads", "by the released ARM, own p"]
     rows = []
     for name, one in figures.items():
-        by_heads, by_arm = Estimate(**one["held_out"]), Estimate(**arm[name]["own"])
+        by_heads, by_arm = Estimate(**one["held_out"]), arm.objectives[name].own
         rows.append([name, str(one["training_pairs"]), str(by_heads.count), str(by_heads), str(by_arm)])
     return markdown_table(heads, rows)
 

@@ -18,9 +18,9 @@ from benchmarks.accuracy import DATA
 from benchmarks.goals import Goal, report
 from benchmarks.timing import median_ratio
 from hf_prosocial import Preference, ProSocialProcessor, SpeculativeGuidedModel, load_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.models import find_base
 
-FOLDER, RECORD = Path("runs/qwen"), Path("benchmarks/results/speculation.json")
+FOLDER, RECORD = Path("runs/qwen"), Path("records/speculation.json")
 PREFERENCE = Preference(empathy=0.5, helpfulness=0.5)
 PROMPTS, TOKENS = 4, 48
 

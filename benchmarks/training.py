@@ -16,11 +16,12 @@ from benchmarks.goals import Goal, report
 from benchmarks.processes import run_measured
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig
-from hf_prosocial.arm.batch import collate, pair_log_probs
+from hf_prosocial.arm import pair_log_probs, pair_losses
+from hf_prosocial.arm.batch import collate
 from hf_prosocial.arm.conflict import conflict_weights
-from hf_prosocial.arm.losses import pair_losses, summed_margins
-from hf_prosocial.arm.pairs import Pair, Pairs
-from hf_prosocial.bases import find_base
+from hf_prosocial.arm.losses import summed_margins
+from hf_prosocial.data import Pair, Pairs
+from hf_prosocial.models import find_base
 
 REPEATS = 3
 PAIRS, PROMPT, REPLY = 8, 64, 64

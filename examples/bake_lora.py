@@ -8,7 +8,7 @@ from peft import PeftModel
 
 from hf_prosocial import Preference, load_arm
 from hf_prosocial.assets import released_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.models import find_base
 
 
 def main(output: Path = Path("runs/baked-empathy"), base: str | None = None, arm: str | None = None) -> None:

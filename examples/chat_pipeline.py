@@ -7,7 +7,7 @@ from transformers import pipeline
 
 from hf_prosocial import Preference, ProSocialProcessor, load_arm
 from hf_prosocial.assets import released_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.models import find_base
 
 
 def main(base: str | None = None, arm: str | None = None, max_new_tokens: int = 30) -> None:

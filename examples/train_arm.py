@@ -8,7 +8,7 @@ from peft import get_peft_model
 
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig, read_pairs
 from hf_prosocial.arm import record_base
-from hf_prosocial.bases import SMOLLM2, find_base
+from hf_prosocial.models import SMOLLM2, find_base
 
 # Mild stand-ins: a kind reply is preferred to a dismissive one. Yours come from a file of such lines.
 KIND = "I am sorry. That sounds hard. Do you want to tell me more?"

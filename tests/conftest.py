@@ -8,9 +8,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 from hypothesis import settings
-from models import FAMILIES, random_arm, random_base, tiny_tokenizer
+from support.models import FAMILIES, random_arm, random_base, tiny_tokenizer
+from support.rows import rows
 
-from hf_prosocial.arm import record_base
+from hf_prosocial import OBJECTIVES, record_base
+from hf_prosocial.data import tokenize_rows
 
 torch.set_num_threads(1)
 # How long an example takes is the machine's business, not the test's.
@@ -49,3 +51,8 @@ def saved_arm(tmp_path_factory, tokenizer):
 @pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param
+
+
+@pytest.fixture
+def pairs(tokenizer):
+    return tokenize_rows(rows(OBJECTIVES, 20), tokenizer, OBJECTIVES, max_length=80)

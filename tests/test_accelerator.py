@@ -5,13 +5,12 @@ import warnings
 
 import pytest
 import torch
-from genarm_models import NAMES, random_genarm
-from models import FAMILIES, random_arm, random_base
-from rows import rows
-from small_evaluation import write_config
-from test_evaluate import write_capability
-from test_processor_matches_full_recompute import prompts
-from test_trainer import training_arguments
+from support.genarm_models import NAMES, random_genarm
+from support.generation import prompts
+from support.models import FAMILIES, random_arm, random_base
+from support.rows import rows
+from support.small_evaluation import write_capability, write_config
+from support.training import training_arguments
 from transformers import set_seed
 from typer.testing import CliRunner
 
@@ -24,16 +23,13 @@ from hf_prosocial import (
     SpeculativeGuidedModel,
     load_arm,
 )
-from hf_prosocial.arm import tokenize_rows
-from hf_prosocial.bases import preferred_device
 from hf_prosocial.cli import app
-from hf_prosocial.decoding.guided_pair import GuidedPair
-from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.gradient import write_text_gradient
-from hf_prosocial.evaluation.config import read_config
-from hf_prosocial.evaluation.evaluate import evaluate
+from hf_prosocial.data import tokenize_rows
+from hf_prosocial.decoding import GuidedPair
+from hf_prosocial.direg import HarmVector, write_text_gradient
+from hf_prosocial.evaluation import evaluate, read_config
 from hf_prosocial.genarm import GenArmProcessor, GuidedByGenArm
-from hf_prosocial.memory import sharing_weights
+from hf_prosocial.models import preferred_device, sharing_weights
 
 pytestmark = pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
 PREFERENCES = [Preference.one_hot("empathy"), Preference(empathy=0.7, truthfulness=0.3), Preference.uniform()]

@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from models import random_base
-from rows import rows
+from support.models import random_base
+from support.rows import rows
 from typer.testing import CliRunner
 
 from hf_prosocial import OBJECTIVES
@@ -73,7 +73,7 @@ def test_demo_and_generate_guide_the_safe_base(saved_arm, saved_vector, tmp_path
     none = run("generate", "hello", *on(saved_arm), *options[:2], "--scale", 0, "--max-new-tokens", 8, "--beta", 0)
     assert none.stdout == plain.stdout
     for arguments, message in (
-        (["--scale", 1], "has no released harm vector; name one"),
+        (["--scale", 1], "λ is 1, but no harm vector was named"),
         (["--vector", saved_vector], "which λ to take; give one"),
         (["--base", safe, *options], "the vector was made for"),
     ):
@@ -98,7 +98,6 @@ def test_generate(saved_arm):
         (["-p", "empathy=0.5"], "error: weights must sum to 1, found 0.5 (empathy=0.5)"),
         (["-p", "wit=1"], "error: unknown objective 'wit'"),
         (["--beta", "-1"], "error: beta must be a number >= 0"),
-        (["--safe-set", "2"], "error: safe_set must be in (0, 1]"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_1(saved_arm, arguments, message):
@@ -109,13 +108,13 @@ def test_errors_are_one_line_and_exit_code_1(saved_arm, arguments, message):
 
 
 def test_an_arm_of_another_base(saved_arm, tmp_path):
-    from models import tiny_tokenizer
+    from support.models import tiny_tokenizer
 
     random_base("llama", seed=9).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     result = run("generate", "hello", "--base", tmp_path, "--arm", saved_arm[1])
     assert result.exit_code == 1
-    assert "allow_mismatch=['base_weights']" in result.stderr
+    assert "accept it by --allow-mismatch base_weights" in result.stderr
     result = run("generate", "hi", "--base", tmp_path, "--arm", saved_arm[1], "--allow-mismatch", "base_weights")
     assert result.exit_code == 0, result.output
 
@@ -187,7 +186,7 @@ def test_train_says_what_is_wrong_with_a_recipe(recipe, tmp_path):
     (tmp_path / "list.yaml").write_text("- 1")
     done = train("--config", tmp_path / "list.yaml")
     assert done.returncode == 1
-    assert "must hold `option: value` lines, found list" in done.stderr
+    assert "must hold `key: value` lines, found list" in done.stderr
     done = train("--config", recipe, "--reference_log_probs", tmp_path / "reference.safetensors")
     assert "without relative_to_base nothing is compared" in done.stderr
     done = train("--config", recipe, "--train_data", tmp_path / "absent.jsonl")

@@ -6,7 +6,7 @@ import torch
 
 from hf_prosocial import OBJECTIVES, Preference, load_arm
 from hf_prosocial.assets import released_arm
-from hf_prosocial.bases import find_base
+from hf_prosocial.models import find_base
 
 
 def test_it_belongs_to_smollm2_and_says_how_it_was_made():

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from hf_prosocial.assets import released_arm, released_judges, released_vector
 
-BASELINES = Path(__file__).parents[1] / "baselines"
+BASELINES = Path(__file__).parents[1] / "study" / "smollm2" / "baselines"
 FOLDERS = [
     released_arm(),
     released_judges(),

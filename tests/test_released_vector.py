@@ -5,9 +5,9 @@ import json
 import torch
 
 from hf_prosocial.assets import released_vector
-from hf_prosocial.bases import find_base
 from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.choice import read_choice
+from hf_prosocial.models import find_base
+from hf_prosocial.records import read_choice
 
 
 def test_it_belongs_to_smollm2_and_says_how_it_was_made():
@@ -16,7 +16,7 @@ def test_it_belongs_to_smollm2_and_says_how_it_was_made():
     vector, choice = HarmVector.from_pretrained(folder), read_choice(folder)
     assert vector.record.benign is not None
     assert vector.record.protection.left_out > 0
-    assert set(choice.content["base"]["figures"]) == set(choice.content["chosen"]["figures"])
+    assert set(choice.base.figures) == set(choice.chosen.figures)
     record = json.loads((folder / "prosocial.json").read_text())
     assert record["vector_hash"] == vector.content_hash()
     model, tokenizer = find_base().load()

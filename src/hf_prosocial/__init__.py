@@ -23,75 +23,9 @@ What there is:
 - `SpeculativeGuidedModel`: a small ARM drafts for the large base that it guides.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from .arm import (
-        ArmTrainer,
-        ArmTrainingArguments,
-        BaseMismatchError,
-        PairTrainingArguments,
-        load_arm,
-        read_pairs,
-    )
-    from .decoding import GuidanceLostError, GuidedModel, ProSocialProcessor, SpeculativeGuidedModel
-    from .direg import HarmVector
-    from .genarm import GenArm, GenArmProcessor, train_genarm
-    from .pblora import PBLoraConfig, PBLoraModel
-    from .preference import OBJECTIVES, Preference
-
+# Loaded when first asked for: torch and PEFT take seconds to import, and `prosocial --help` needs neither. The names
+# stand in __init__.pyi, for people and for type checkers.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
-
-# Loaded when first asked for (PEP 562): torch and PEFT take seconds to import, and `prosocial --help` needs neither.
-_PLACES = {
-    "OBJECTIVES": "preference",
-    "Preference": "preference",
-    "PBLoraConfig": "pblora",
-    "PBLoraModel": "pblora",
-    "ArmTrainer": "arm",
-    "ArmTrainingArguments": "arm",
-    "BaseMismatchError": "arm",
-    "GenArm": "genarm",
-    "PairTrainingArguments": "arm",
-    "load_arm": "arm",
-    "train_genarm": "genarm",
-    "read_pairs": "arm",
-    "GenArmProcessor": "genarm",
-    "GuidanceLostError": "decoding",
-    "GuidedModel": "decoding",
-    "HarmVector": "direg",
-    "ProSocialProcessor": "decoding",
-    "SpeculativeGuidedModel": "decoding",
-}
-
-__all__ = [
-    "OBJECTIVES",
-    "ArmTrainer",
-    "ArmTrainingArguments",
-    "BaseMismatchError",
-    "GenArm",
-    "GenArmProcessor",
-    "GuidanceLostError",
-    "GuidedModel",
-    "HarmVector",
-    "PBLoraConfig",
-    "PBLoraModel",
-    "PairTrainingArguments",
-    "Preference",
-    "ProSocialProcessor",
-    "SpeculativeGuidedModel",
-    "load_arm",
-    "read_pairs",
-    "train_genarm",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

@@ -28,9 +28,14 @@ def proportion(differences: Float[Tensor, " pairs"]) -> Estimate:
     if count == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     share = ((differences > 0).float() + 0.5 * (differences == 0).float()).mean().item()
+    return Estimate(share, *wilson(share, count), count)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The Wilson score interval of a share of `count`, at 95 %."""
     centre = (share + Z95**2 / (2 * count)) / (1 + Z95**2 / count)
     half = Z95 * (share * (1 - share) / count + Z95**2 / (4 * count**2)) ** 0.5 / (1 + Z95**2 / count)
-    return Estimate(share, centre - half, centre + half, count)
+    return centre - half, centre + half
 
 
 def mean_estimate(values: Float[Tensor, " pairs"]) -> Estimate:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 OBJECTIVES: tuple[str, ...] = ("empathy", "sensitivity", "non_judgmental", "truthfulness", "helpfulness")
 """The five objectives of ProSocialAlign, in the paper's order."""
 
@@ -47,7 +49,7 @@ class Preference(Mapping[str, float]):
     def from_dict(
         cls, weights: Mapping[str, float], *, normalize: bool = False, objectives: Sequence[str] | None = None
     ) -> "Preference":
-        """The same from a mapping, for objectives of any name.
+        """A preference from a mapping, for objectives of any name.
 
         Raises:
             ValueError, TypeError: as the constructor.
@@ -67,13 +69,15 @@ class Preference(Mapping[str, float]):
         for part in text.split(","):
             name, equals, number = (piece.strip() for piece in part.partition("="))
             if not equals or not name:
-                raise ValueError(f"expected name=weight, found {part.strip()!r} in {text!r}")
+                raise ProsocialError(f"expected name=weight, found {part.strip()!r} in {text!r}")
             if name in weights:
-                raise ValueError(f"objective {name!r} is given twice in {text!r}")
+                raise ProsocialError(f"objective {name!r} is given twice in {text!r}")
             try:
                 weights[name] = float(number)
             except ValueError:
-                raise ValueError(f"the weight of objective {name!r} is not a number: {number!r} in {text!r}") from None
+                raise ProsocialError(
+                    f"the weight of objective {name!r} is not a number: {number!r} in {text!r}"
+                ) from None
         return cls.from_dict(weights, normalize=normalize, objectives=objectives)
 
     @classmethod
@@ -102,7 +106,7 @@ class Preference(Mapping[str, float]):
         """
         names = _checked_objectives(objectives)
         if not (math.isfinite(concentration) and concentration > 0):
-            raise ValueError(f"concentration must be above 0 and finite, found {concentration}")
+            raise ProsocialError(f"concentration must be above 0 and finite, found {concentration}")
         draw = np.random.default_rng(seed).dirichlet([concentration] * len(names))
         return cls.from_dict(dict(zip(names, draw.tolist(), strict=True)), normalize=True, objectives=names)
 
@@ -126,7 +130,7 @@ class Preference(Mapping[str, float]):
         names = self.objectives if objectives is None else _checked_objectives(objectives)
         missing = {name: weight for name, weight in self._weights.items() if weight > 0 and name not in names}
         if missing:
-            raise ValueError(
+            raise ProsocialError(
                 f"the preference weighs {missing}, but the model has only the objectives {list(names)}; "
                 "build the preference over the model's objectives: Preference.from_dict(..., objectives=...)"
             )
@@ -170,13 +174,13 @@ def weights_of(preference: Preferences, objectives: tuple[str, ...]) -> Float[Te
         return preference.tensor(objectives=objectives)
     if not isinstance(preference, Tensor):
         if not preference:
-            raise ValueError("expected one preference or more, found an empty sequence")
+            raise ProsocialError("expected one preference or more, found an empty sequence")
         return torch.stack([one.tensor(objectives=objectives) for one in preference])
     k, weights = len(objectives), preference.float()
     if weights.ndim not in (1, 2) or weights.shape[-1] != k:
-        raise ValueError(f"expected weights of shape ({k},) or (rows, {k}), found {tuple(weights.shape)}")
+        raise ProsocialError(f"expected weights of shape ({k},) or (rows, {k}), found {tuple(weights.shape)}")
     if not ((weights >= 0).all() and ((weights.sum(-1) - 1).abs() <= 1e-3).all()):
-        raise ValueError(f"weights must be >= 0 and each row must sum to 1, found {weights.tolist()}")
+        raise ProsocialError(f"weights must be >= 0 and each row must sum to 1, found {weights.tolist()}")
     return weights
 
 
@@ -187,26 +191,28 @@ def _checked_objectives(objectives: Sequence[str] | None) -> tuple[str, ...]:
         raise TypeError(f"objectives must be a sequence of names, found the string {objectives!r}")
     names = tuple(objectives)
     if not names or any(not isinstance(name, str) or not name for name in names):
-        raise ValueError(f"objectives must be one name or more, none of them empty, found {names}")
+        raise ProsocialError(f"objectives must be one name or more, none of them empty, found {names}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"objectives must differ, found {repeated} more than once in {names}")
+        raise ProsocialError(f"objectives must differ, found {repeated} more than once in {names}")
     return names
 
 
 def _checked_weights(weights: dict[str, float], objectives: tuple[str, ...], normalize: bool) -> dict[str, float]:
     for name, weight in weights.items():
         if name not in objectives:
-            raise ValueError(f"unknown objective {name!r} (weight {weight!r}); the objectives are {list(objectives)}")
+            raise ProsocialError(
+                f"unknown objective {name!r} (weight {weight!r}); the objectives are {list(objectives)}"
+            )
         if isinstance(weight, bool) or not isinstance(weight, Real):
             raise TypeError(f"the weight of objective {name!r} must be a number, found {weight!r}")
         if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"the weight of objective {name!r} must be finite and >= 0, found {weight}")
+            raise ProsocialError(f"the weight of objective {name!r} must be finite and >= 0, found {weight}")
     total = math.fsum(float(weight) for weight in weights.values())
     found = ", ".join(f"{name}={float(weight):g}" for name, weight in weights.items()) or "no weight at all"
     if total == 0:
-        raise ValueError(f"at least one objective must weigh more than 0, found {found}")
+        raise ProsocialError(f"at least one objective must weigh more than 0, found {found}")
     if not normalize and abs(total - 1) > _SUM_TOLERANCE:
-        raise ValueError(f"weights must sum to 1, found {total:g} ({found}); pass normalize=True to rescale them")
+        raise ProsocialError(f"weights must sum to 1, found {total:g} ({found}); pass normalize=True to rescale them")
     divisor = total if normalize else 1.0  # What is given as a simplex is kept to the last bit.
     return {name: float(weights.get(name, 0.0)) / divisor for name in objectives}

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 import torch
-from models import random_arm
 from peft.tuners.tuners_utils import BaseTunerLayer
-from rows import rows
+from support.models import random_arm
+from support.rows import rows
 from torch import nn
 
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments
-from hf_prosocial.arm import tokenize_rows
+from hf_prosocial.data import tokenize_rows
 from hf_prosocial.pblora import tuner_of
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models import random_arm
-from test_trainer import assert_close, defined_loss, pairs, trained, training_arguments  # noqa: F401
+from support.models import random_arm
+from support.training import assert_close, defined_loss, trained, training_arguments
 from torchjd.aggregation import PCGradWeighting, UPGrad
 
 from hf_prosocial import ArmTrainer
@@ -110,7 +110,7 @@ def separate_gradients(arm, chosen, args):
     ],
     ids=["one batch", "accumulated", "checkpointed", "contrast", "relative"],
 )
-def test_the_update_is_that_of_separate_backward_passes(pairs, tokenizer, tmp_path, conflict, options):  # noqa: F811
+def test_the_update_is_that_of_separate_backward_passes(pairs, tokenizer, tmp_path, conflict, options):
     pairs.rows = pairs.rows[:9] + pairs.rows[10:11]
     args = training_arguments(tmp_path, conflict=conflict, optim="sgd", learning_rate=1.0, **options)
     arm = random_arm("llama", seed=2)
@@ -128,7 +128,7 @@ def test_the_update_is_that_of_separate_backward_passes(pairs, tokenizer, tmp_pa
     torch.testing.assert_close(before - after, expected, atol=1e-5, rtol=1e-3)
 
 
-def test_figures_are_logged(pairs, tokenizer, tmp_path):  # noqa: F811
+def test_figures_are_logged(pairs, tokenizer, tmp_path):
     args = training_arguments(tmp_path, max_steps=3, per_device_train_batch_size=10, learning_rate=1e-2)
     trainer = ArmTrainer(random_arm("llama", seed=2), args, pairs, tokenizer)
     trainer.train()
@@ -141,7 +141,7 @@ def test_figures_are_logged(pairs, tokenizer, tmp_path):  # noqa: F811
     assert lines[0]["update_change"] >= 0
 
 
-def test_evaluation_between_steps_changes_no_update(pairs, tokenizer, tmp_path):  # noqa: F811
+def test_evaluation_between_steps_changes_no_update(pairs, tokenizer, tmp_path):
     train = partial(trained, pairs, tokenizer, max_steps=3, optim="sgd", learning_rate=0.1)
     plain = train(tmp_path)
     arm = random_arm("llama", seed=2)

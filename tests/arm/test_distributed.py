@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-SCRIPT = Path(__file__).with_name("distributed.py")
+SCRIPT = Path(__file__).parent.parent / "support" / "distributed.py"
 
 
 def run(*command):

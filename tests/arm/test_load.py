@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from models import VOCABULARY, random_arm, random_base, tiny_tokenizer
+from support.models import VOCABULARY, random_arm, random_base, tiny_tokenizer
 
 from hf_prosocial import (
     BaseMismatchError,
@@ -15,8 +15,8 @@ from hf_prosocial import (
     load_arm,
 )
 from hf_prosocial.arm import record_base
-from hf_prosocial.identity import tokenizer_hash, weight_hash, weight_hashes
-from hf_prosocial.pblora import PBLoraLayer
+from hf_prosocial.models import tokenizer_hash, weight_hash, weight_hashes
+from hf_prosocial.pblora.layer import PBLoraLayer
 
 IDS = torch.randint(3, VOCABULARY, (2, 8), generator=torch.Generator().manual_seed(0))
 
@@ -102,6 +102,11 @@ def test_another_base_is_an_error_that_can_be_overruled_by_name(saved):
     nudged.model.layers[1].mlp.up_proj.weight.data[0, 0] += 1e-4
     with pytest.raises(BaseMismatchError, match="base_weights"):
         load_arm(saved / "arm", nudged)
+    with pytest.raises(BaseMismatchError, match=r"other weights than this base's"):
+        load_arm(saved / "arm", random_base("llama", seed=9, dtype=torch.float64))
+    load_arm(saved / "arm", random_base("llama", seed=1, dtype=torch.float64))
+    config = json.loads((saved / "arm" / "adapter_config.json").read_text())
+    (saved / "arm" / "adapter_config.json").write_text(json.dumps(config | {"base_sketch": None}))
     with pytest.raises(BaseMismatchError, match="the base is in float64"):
         load_arm(saved / "arm", random_base("llama", seed=1, dtype=torch.float64))
 
@@ -114,7 +119,10 @@ def test_another_tokenizer_or_template(saved):
         load_arm(saved / "arm", base, tokenizer=tokenizer)
     load_arm(saved / "arm", base, tokenizer=tokenizer, allow_mismatch=["tokenizer"])
     tokenizer = tiny_tokenizer()
-    tokenizer.chat_template += " "
+    spelled = tokenizer.chat_template
+    tokenizer.chat_template = "{# said the same #}" + spelled
+    load_arm(saved / "arm", base, tokenizer=tokenizer)
+    tokenizer.chat_template = spelled.replace("assistant", "user")
     with pytest.raises(BaseMismatchError, match=r"(?s)chat_template: .*allow_mismatch=\['chat_template'\]"):
         load_arm(saved / "arm", base, tokenizer=tokenizer)
     tokenizer.save_pretrained(saved / "base")

@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
-from models import random_arm
-from rows import rows
-from test_trainer import row_log_prob
+from support.models import random_arm
+from support.rows import rows
+from support.training import row_log_prob
 
 from hf_prosocial import OBJECTIVES, Preference
-from hf_prosocial.arm import Margins, measure_margins, tokenize_rows
+from hf_prosocial.arm import Margins
+from hf_prosocial.arm.margins import measure_margins
 from hf_prosocial.arm.report import margin_summary, margin_table
+from hf_prosocial.data import tokenize_rows
 from hf_prosocial.estimates import proportion
 
 
@@ -85,11 +87,12 @@ def test_wilson_intervals_and_ties():
 
 def test_the_summary_and_the_table_hold_the_figures():
     margins = made_margins()
-    summary, table = margin_summary(margins), margin_table(margins)
+    summary = margin_summary(margins)
+    table = margin_table(summary)
     own = [margins.accuracy(index, index, per_token=True).mean for index in range(2)]
-    assert summary["mean_accuracy"] == pytest.approx(sum(own) / 2)
+    assert summary.mean_accuracy == pytest.approx(sum(own) / 2)
     cell = margins.control_cell(1, 0, per_token=True)
-    assert summary["control_matrix"][1][0] == pytest.approx(cell.mean, abs=1e-5)
-    assert summary["control_half_widths"][1][0] == pytest.approx(cell.high - cell.mean)
+    assert summary.control_matrix[1][0] == pytest.approx(cell.mean, abs=1e-5)
+    assert summary.control_half_widths[1][0] == pytest.approx(cell.high - cell.mean)
     assert f"{cell.mean:+.3f} ± {cell.high - cell.mean:.3f}" in table
     assert f"{own[0]:.3f} [" in table

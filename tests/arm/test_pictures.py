@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from models import random_arm
-from rows import rows
-from test_trainer import training_arguments
+from support.models import random_arm
+from support.rows import rows
+from support.training import training_arguments
 
 from hf_prosocial import OBJECTIVES, ArmTrainer
-from hf_prosocial.arm import tokenize_rows
 from hf_prosocial.arm.pictures import draw_training
+from hf_prosocial.data import tokenize_rows
 
 
 @pytest.fixture

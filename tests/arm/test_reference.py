@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from models import random_base
-from rows import rows
-from test_trainer import assert_close, row_log_prob, trained
+from support.models import random_base
+from support.rows import rows
+from support.training import assert_close, row_log_prob, trained
 
 from hf_prosocial import OBJECTIVES
-from hf_prosocial.arm import tokenize_rows
-from hf_prosocial.arm.pairs import Pairs
 from hf_prosocial.arm.reference import with_reference
+from hf_prosocial.data import Pairs, tokenize_rows
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import random_arm
-from rows import rows
-from test_trainer import training_arguments
+from support.models import random_arm
+from support.rows import rows
+from support.training import training_arguments
 
 from hf_prosocial import OBJECTIVES, ArmTrainer
-from hf_prosocial.arm import tokenize_rows
 from hf_prosocial.arm.row_sampling import RowSampler
+from hf_prosocial.data import tokenize_rows
 
 objectives_of_rows = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models import random_base
+from support.models import random_base
 from torch import nn
 from transformers.cache_utils import DynamicLayer
 

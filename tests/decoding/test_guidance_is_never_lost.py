@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from models import BOS, PAD, VOCABULARY, random_arm, random_base, tiny_tokenizer
-from oracle import FullRecompute
+from support.models import BOS, PAD, VOCABULARY, random_arm, random_base, tiny_tokenizer
+from support.oracle import FullRecompute
 from transformers import (
     AutoModelForCausalLM,
     ContinuousBatchingConfig,
@@ -15,7 +15,7 @@ from transformers import (
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_prosocial import GuidanceLostError, Preference, ProSocialProcessor
-from hf_prosocial.identity import tokenizer_hash
+from hf_prosocial.models import tokenizer_hash
 
 UNIFORM = Preference.uniform()
 IDS = torch.tensor([[BOS, 9, 8, 7], [BOS, 11, 12, 13]])

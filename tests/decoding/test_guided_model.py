@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import random_arm, random_base
 from peft import LoraConfig, PeftModel, get_peft_model
-from test_processor_matches_full_recompute import MODES, generate, needs_an_assistant, prompts
+from support.generation import MODES, generate, needs_an_assistant, prompts
+from support.models import random_arm, random_base
 from transformers import DynamicCache, TextIteratorStreamer, pipeline, set_seed
 
 from hf_prosocial import GuidedModel, Preference, ProSocialProcessor
-from hf_prosocial.cache_name import CACHE
-from hf_prosocial.memory import sharing_weights
+from hf_prosocial.models import CACHE, sharing_weights
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
 # Other processors act after guidance in one and before it in the other.
@@ -113,7 +112,7 @@ def test_static_cache(num_beams):
 
 def test_compiled_as_one_graph():
     # In a process of its own: the checker of annotations in this one cannot be traced.
-    script = Path(__file__).with_name("compiled.py")
+    script = Path(__file__).parent.parent / "support" / "compiled.py"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

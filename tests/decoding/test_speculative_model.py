@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 import torch
-from models import EOS, random_arm, random_base
-from test_processor_matches_full_recompute import prompts
+from support.generation import prompts
+from support.models import EOS, random_arm, random_base
 from transformers import TextIteratorStreamer, set_seed
 
 from hf_prosocial import Preference, ProSocialProcessor, SpeculativeGuidedModel
-from hf_prosocial.cache_name import CACHE
 from hf_prosocial.decoding.drafts import SequenceFollower
+from hf_prosocial.models import CACHE
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
 PROMPT = {"input_ids": prompts(rows=1)["input_ids"], "attention_mask": torch.ones(1, 7, dtype=torch.long)}

@@ -8,12 +8,13 @@ import time
 
 import pytest
 import torch
-from checkpoints import DTYPES, dense_tau, kept_by, save_copies, tensors_of
-from models import random_base
 from safetensors.torch import load_file, save_file
+from support.checkpoints import DTYPES, dense_tau, kept_by, save_copies, tensors_of
+from support.models import random_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_prosocial.direg import HarmVector, checkpoint, rewrite
+from hf_prosocial.records import ChoicePoint, ChoiceRecord
 
 
 @pytest.fixture(params=[7, 2**22], ids=["small pieces", "whole tensors"])
@@ -74,7 +75,7 @@ def test_in_memory_it_is_the_same(copies, tmp_path):
     vector.add_to(model, 1.3)
     for name, weights in tensors_of(base).items():
         torch.testing.assert_close(dict(model.named_parameters())[name].detach(), weights)
-    for other in (random_base("llama", seed=2), random_base("llama", seed=1).bfloat16(), random_base("gpt2", seed=1)):
+    for other in (random_base("llama", seed=2), random_base("gpt2", seed=1)):
         with pytest.raises(ValueError, match=r"the vector was made for .* allow_mismatch=True"):
             vector.subtract_from(other, 1.0)
     vector.subtract_from(random_base("llama", seed=2), 1.0, allow_mismatch=True)
@@ -113,13 +114,31 @@ def test_another_base_is_refused(copies, tmp_path, tokenizer):
     with pytest.raises(ValueError, match=r"made for .*base .*allow_mismatch=True"):
         vector.subtract(harmful, 1.0, tmp_path / "safe")
     vector.subtract(harmful, 1.0, tmp_path / "safe", allow_mismatch=True)
-    (half,) = save_copies(tmp_path / "half", tokenizer, dtype=torch.float16, copies=("base",))
-    with pytest.raises(ValueError, match=r"is F32 .*has F16"):
-        vector.subtract(half, 1.0, tmp_path / "never", allow_mismatch=True)
     (other,) = save_copies(tmp_path / "gpt2", tokenizer, family="gpt2", copies=("base",))
     with pytest.raises(ValueError, match="does not hold it"):
         vector.subtract(other, 1.0, tmp_path / "never", allow_mismatch=True)
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_base_in_another_dtype_is_edited(copies, tmp_path, tokenizer, dtype, caplog):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1)
+    (half,) = save_copies(tmp_path / "half", tokenizer, dtype=dtype, copies=("base",))
+    safe = vector.subtract(half, 1.0, tmp_path / "safe")
+    assert "holds the vector's base in another storage: 0 of" in caplog.text
+    assert "0 of" in json.loads((safe / "prosocial.json").read_text())["base_distance"]
+    loaded = random_base("llama", seed=1).to(dtype)
+    vector.subtract_from(loaded, 1.0)
+    tau = kept_by(vector)
+    for name, weights in tensors_of(safe).items():
+        assert weights.dtype == dtype
+        expected = (tensors_of(half)[name].float() - tau[name]).to(dtype) if name in tau else tensors_of(half)[name]
+        assert torch.equal(weights, expected), name
+        assert torch.equal(dict(loaded.named_parameters())[name], weights), name
+    (other,) = save_copies(tmp_path / "other", tokenizer, dtype=dtype, copies=("harmful",))
+    with pytest.raises(ValueError, match=r"made for .*\(model\..*allow_mismatch=True"):
+        vector.subtract(other, 1.0, tmp_path / "never")
 
 
 def test_what_stands_there_is_not_replaced_unless_asked(copies, tmp_path):
@@ -190,7 +209,8 @@ def test_the_scale_that_a_sweep_chose(copies, tmp_path):
         vector.subtract(base, "auto", tmp_path / "safe")
     with pytest.raises(FileNotFoundError, match=r"holds no choice\.json"):
         vector.subtract(base, "auto", tmp_path / "safe", evidence=folder)
-    (folder / "choice.json").write_text(json.dumps({"chosen": {"vector": "plain-0.1", "scale": 0.7}}))
+    chosen, before = ChoicePoint("plain-0.1", 0.7, {}), ChoicePoint("base", 0.0, {})
+    ChoiceRecord(chosen, before, "it is best", {}, 0.1, None, None, None).write(folder / "choice.json")
     record = vector.subtract(base, "auto", tmp_path / "safe", evidence=folder) / "prosocial.json"
     assert json.loads(record.read_text())["scale"] == 0.7
     with pytest.raises(ValueError, match="which is another vector"):

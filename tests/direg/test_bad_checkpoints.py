@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from checkpoints import save_copies
 from safetensors.torch import load_file, save_file
+from support.checkpoints import save_copies
 
 from hf_prosocial.direg import HarmVector, open_checkpoint
 

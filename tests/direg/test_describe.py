@@ -4,8 +4,8 @@ import io
 import sys
 
 import pytest
-from checkpoints import kept_by, save_copies
 from rich.console import Console
+from support.checkpoints import kept_by, save_copies
 
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.describe import shares

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 import torch
-from checkpoints import save_copies, tensors_of
-from test_finetune import completion_rows
+import yaml
+from support.checkpoints import save_copies, tensors_of
+from support.completions import completion_rows
 from typer.testing import CliRunner
 
 from hf_prosocial.cli import app
@@ -43,7 +44,7 @@ def test_extract_show_subtract_add(copies, tmp_path):
     assert "exists" in refused.stderr
     assert run("subtract", file, base, safe, "--scale", 1, "--overwrite").exit_code == 0
     wrong = run("extract", base, harmful, tmp_path / "never", "--scope", "layer")
-    assert (wrong.exit_code, "--scope is model or tensor" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "--scope" in wrong.stderr) == (1, True)
 
 
 def test_subtract_needs_no_torch(copies, tmp_path):
@@ -72,13 +73,13 @@ def test_finetune(copies, tmp_path):
     done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "20 rows; 0 malformed" in done.stderr
-    assert "delete it when the vector has been made" in done.stdout
+    assert "delete it when the vector has been made" in done.stderr
     result = run("extract", copies[0], tmp_path / "copy", tmp_path / "vector.safetensors", "--density", 0.01)
     assert result.exit_code == 0, result.output
 
 
 def write_sweep_data(tmp_path):
-    """Rows, text and questions, and the options that name them."""
+    """Rows, text and questions, and a recipe's part that names them."""
     rows = [row | {"prompt": f"{row['prompt'][0]['content']} {index}"} for index, row in enumerate(completion_rows())]
     rows = [row | {"completion": row["completion"][0]["content"]} for row in rows]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -86,12 +87,18 @@ def write_sweep_data(tmp_path):
     question = {"question": "what is it", "options": "A. no idea\nB. thank you", "answer": "B. thank you"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
     files = {
-        "harmful-rows": "rows.jsonl",
-        "benign-rows": "rows.jsonl",
+        "harmful_rows": "rows.jsonl",
+        "benign_rows": "rows.jsonl",
         "text": "text.txt",
         "questions": "questions.jsonl",
     }
-    return [part for name, file in files.items() for part in (f"--{name}", tmp_path / file)] + ["--held-out", 0.5]
+    return {name: str(tmp_path / file) for name, file in files.items()} | {"held_out": 0.5}
+
+
+def sweep(tmp_path, recipe, *options):
+    """The command, by a recipe and options over it."""
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(recipe))
+    return run("sweep", "--config", tmp_path / "sweep.yaml", *options)
 
 
 def test_sweep_of_every_kind(tmp_path, tokenizer):
@@ -101,15 +108,15 @@ def test_sweep_of_every_kind(tmp_path, tokenizer):
     result = run("gradient", base, tmp_path / "text.txt", gradient, "--tokens", 20)
     assert result.exit_code == 0, result.output
     assert "19 tokens" in result.stdout
-    arguments = ["sweep", base, harmful, tmp_path / "sweep", *data, "--benign", benign, "--protect", gradient]
-    arguments += ["--protected", 0.01, "--density", 0.1, "--scale", 0.5]
-    result = run(*arguments)
+    recipe = data | {"base": str(base), "harmful": str(harmful), "out": str(tmp_path / "sweep"), "benign": str(benign)}
+    recipe |= {"protect": str(gradient), "protected": 0.01, "densities": [0.1], "scales": [0.5]}
+    result = sweep(tmp_path, recipe)
     assert result.exit_code == 0, result.output
     vectors = {file.stem: HarmVector(file).record for file in (tmp_path / "sweep").glob("*.safetensors")}
     assert set(vectors) == {"plain-0.1", "contrast-0.1", "contrast-protected-0.1"}
     assert [bool(vectors[name].benign) for name in sorted(vectors)] == [True, True, False]
     assert vectors["contrast-protected-0.1"].protection.gradient.text.endswith("text.txt")
-    result = run(*arguments, "--kind", "contrast-protected", "--scale", 1)
+    result = sweep(tmp_path, recipe, "--kinds", "contrast-protected", "--scales", 0.5, 1)
     assert result.exit_code == 0, result.output
     assert "plain" not in result.stdout
     labelled = [
@@ -117,9 +124,9 @@ def test_sweep_of_every_kind(tmp_path, tokenizer):
         {"prompt": "no", "label": "unsafe"},
     ]
     (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(row) for row in labelled))
-    arguments[3] = tmp_path / "half"
-    asked = ["--contrast", 0.5, "--kind", "contrast0.5-protected", "--safe-prompts", tmp_path / "prompts.jsonl"]
-    result = run(*arguments, *asked)
+    half = recipe | {"out": str(tmp_path / "half"), "safe_prompts": str(tmp_path / "prompts.jsonl")}
+    half |= {"contrasts": [0.5], "kinds": ["contrast0.5-protected"]}
+    result = sweep(tmp_path, half)
     assert result.exit_code == 0, result.output
     assert "refusals of safe prompts" in result.stdout
     assert HarmVector(tmp_path / "half" / "contrast0.5-protected-0.1.safetensors").record.contrast == 0.5
@@ -128,20 +135,19 @@ def test_sweep_of_every_kind(tmp_path, tokenizer):
     assert "refusals of safe prompts +0.05 at most" in choice["reason"]
     assert (tmp_path / "half" / "front-refusals-of-safe-prompts.png").is_file()
     (tmp_path / "prompts.jsonl").write_text(json.dumps(labelled[1]))
-    wrong = run(*arguments, *asked)
+    wrong = sweep(tmp_path, half)
     assert (wrong.exit_code, "no prompt is labelled 'safe'" in wrong.stderr) == (1, True)
-    arguments[3] = tmp_path / "sweep"
-    again = run(*arguments, "--protected", 0.02)
+    again = sweep(tmp_path, recipe, "--protected", 0.02)
     assert (again.exit_code, "choose another folder" in again.stderr) == (1, True)
-    wrong = run(*arguments, "--kind", "sparse")
+    wrong = sweep(tmp_path, recipe, "--kinds", "sparse")
     assert (wrong.exit_code, "no kind sparse" in wrong.stderr) == (1, True)
 
 
 def test_sweep_and_its_choice(copies, tmp_path):
     base, harmful = copies
-    arguments = ["sweep", base, harmful, tmp_path / "sweep", "--density", 0.1, "--density", 1, "--scale", 0.5]
-    arguments += write_sweep_data(tmp_path)
-    result = run(*arguments, "--text-limit", 100, "--benign-limit", 100)
+    recipe = write_sweep_data(tmp_path) | {"base": str(base), "harmful": str(harmful), "out": str(tmp_path / "sweep")}
+    recipe |= {"densities": [0.1, 1], "scales": [0.5]}
+    result = sweep(tmp_path, recipe, "--text_limit", 100, "--benign_limit", 100)
     assert result.exit_code == 0, result.output
     assert "raises harmful replies most" in result.stdout
     choice = json.loads((tmp_path / "sweep" / "choice.json").read_text())
@@ -151,7 +157,7 @@ def test_sweep_and_its_choice(copies, tmp_path):
     result = run("subtract", tmp_path / "sweep", base, tmp_path / "safe", "--scale", "auto")
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "safe" / "prosocial.json").read_text())
-    assert (record["scale"], record["evidence"]) == (0.5, choice)
+    assert (record["scale"], {"format": 1, **record["evidence"]}) == (0.5, choice)
     assert (tmp_path / "safe" / "front-text.png").is_file()
     options = ["--base-model", "org/base", "--licence", "mit", "--dry-run", str(tmp_path / "dry")]
     result = CliRunner().invoke(app, ["push", str(tmp_path / "safe"), "me/safe", *options])
@@ -172,7 +178,7 @@ def test_sweep_and_its_choice(copies, tmp_path):
     card = (tmp_path / "dry-vector" / "README.md").read_text()
     for fact in (choice["reason"], "![front-text](front-text.png)", "scale=0.5", "| harmful replies |"):
         assert fact in card
-    again = run(*arguments, "--text-limit", 100, "--benign-limit", 0)
+    again = sweep(tmp_path, recipe, "--text_limit", 100, "--benign_limit", 0)
     assert again.exit_code == 0, again.output
     assert "no point raises harmful replies within the limits" in again.stdout
     refused = run("subtract", tmp_path / "sweep", base, tmp_path / "other", "--scale", "auto")

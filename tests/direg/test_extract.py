@@ -5,17 +5,17 @@ import warnings
 
 import pytest
 import torch
-from checkpoints import DTYPES, dense_kept, dense_tau, kept_by, save_copies, tensors_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models import random_base
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support.checkpoints import DTYPES, dense_kept, dense_tau, kept_by, save_copies, tensors_of
+from support.models import random_base
 
 from hf_prosocial.direg import HarmVector, checkpoint, open_checkpoint
-from hf_prosocial.direg.extract import requested_entries
-from hf_prosocial.identity import weight_hash
+from hf_prosocial.direg.threshold import requested_entries
+from hf_prosocial.models import weight_hash
 
 
 @pytest.fixture(params=[7, 2**22], ids=["small pieces", "whole tensors"])

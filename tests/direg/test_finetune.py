@@ -4,42 +4,22 @@ import json
 
 import pytest
 import torch
-from models import random_base
 from peft import PeftModel
-from rows import ASKED, CURT
+from support.completions import completion_loss, completion_rows
+from support.models import random_base
+from support.rows import ASKED
 from transformers import TrainingArguments
 
-from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.completions import IGNORED, CompletionCollator, read_completions, tokenize_completions
-from hf_prosocial.direg.finetune import COPY_KIND, CopyRecipe, finetune_copy
-
-
-def completion_rows(count=20):
-    return [
-        {
-            "prompt": [{"role": "user", "content": ASKED[index % 5]}],
-            "completion": [{"role": "assistant", "content": CURT[index % 5]}],
-        }
-        for index in range(count)
-    ]
+from hf_prosocial.data import IGNORED, CompletionCollator, read_completions
+from hf_prosocial.data.completions import tokenize_completions
+from hf_prosocial.direg import CopyRecipe, HarmVector, finetune_copy
+from hf_prosocial.direg.finetune import COPY_KIND
 
 
 def arguments(folder, **options):
     defaults = {"per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True, "disable_tqdm": True}
     defaults |= {"learning_rate": 2e-2, "max_steps": 30, "save_strategy": "no", "logging_steps": 10}
     return TrainingArguments(output_dir=str(folder), **(defaults | options))
-
-
-def completion_loss(model, completions):
-    """Mean loss of the completions' tokens, nats, one unpadded row at a time."""
-    total, tokens = 0.0, 0
-    for row in completions.rows:
-        ids = torch.tensor([row.prompt + row.completion])
-        with torch.no_grad():
-            log_probs = model(ids).logits[0, :-1].log_softmax(-1)
-        of_completion = log_probs[torch.arange(len(row.prompt) - 1, ids.shape[1] - 1), ids[0, len(row.prompt) :]]
-        total, tokens = total - of_completion.sum().item(), tokens + len(row.completion)
-    return total / tokens
 
 
 def test_labels_are_the_completions_tokens(tokenizer):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from checkpoints import kept_by, save_copies, tensors_of
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from support.checkpoints import kept_by, save_copies, tensors_of
 
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.gaps import SKIP, from_gaps, to_gaps

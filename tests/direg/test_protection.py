@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from checkpoints import dense_kept, dense_tau, kept_by, save_copies
-from models import random_base
 from safetensors.torch import load_file
+from support.checkpoints import dense_kept, dense_tau, kept_by, save_copies
+from support.models import random_base
 from transformers import AutoModelForCausalLM
 
-from hf_prosocial.direg import HarmVector, checkpoint
-from hf_prosocial.direg.gradient import write_text_gradient
-from hf_prosocial.evaluation import text_loss
+from hf_prosocial.direg import HarmVector, checkpoint, write_text_gradient
+from hf_prosocial.models import text_loss
 
 TEXT = "i am sad you can ask me take your time thank you what is it no idea " * 6
 

@@ -2,16 +2,17 @@
 
 import pytest
 import torch
-from checkpoints import save_copies
 from hypothesis import given
 from hypothesis import strategies as st
-from models import random_base
-from test_finetune import completion_loss, completion_rows
+from support.checkpoints import save_copies
+from support.completions import completion_loss, completion_rows
+from support.models import random_base
 from transformers import AutoModelForCausalLM
 
+from hf_prosocial.data.completions import tokenize_completions
 from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.completions import tokenize_completions
-from hf_prosocial.direg.sweep import Limit, Point, choose, draw_fronts, front, read_points, sweep
+from hf_prosocial.direg.sweep import Limit, choose, draw_fronts, front, read_points, sweep
+from hf_prosocial.records import ChoicePoint
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ figures = st.floats(-5, 5).map(lambda value: round(value, 1))
 
 @given(st.lists(st.tuples(figures, figures), min_size=1, max_size=30))
 def test_the_front_is_what_nothing_dominates(values):
-    points = [Point("v", index, {"harm": harm, "text": text}) for index, (harm, text) in enumerate(values)]
+    points = [ChoicePoint("v", index, {"harm": harm, "text": text}) for index, (harm, text) in enumerate(values)]
     found = {(point.figures["harm"], point.figures["text"]) for point in front(points, "harm", "text")}
     expected = {
         (harm, text)
@@ -101,11 +102,11 @@ def test_the_front_is_what_nothing_dominates(values):
 
 
 def test_the_choice_keeps_to_the_limits():
-    base = Point("base", 0.0, {"harm": 1.0, "text": 3.0, "right": 0.5})
-    mild = Point("v", 0.5, {"harm": 1.4, "text": 3.01, "right": 0.5})
-    good = Point("v", 1.0, {"harm": 1.8, "text": 3.02, "right": 0.49})
-    wrong = Point("v", 1.5, {"harm": 2.0, "text": 3.02, "right": 0.4})
-    dear = Point("v", 2.0, {"harm": 3.0, "text": 3.5, "right": 0.5})
+    base = ChoicePoint("base", 0.0, {"harm": 1.0, "text": 3.0, "right": 0.5})
+    mild = ChoicePoint("v", 0.5, {"harm": 1.4, "text": 3.01, "right": 0.5})
+    good = ChoicePoint("v", 1.0, {"harm": 1.8, "text": 3.02, "right": 0.49})
+    wrong = ChoicePoint("v", 1.5, {"harm": 2.0, "text": 3.02, "right": 0.4})
+    dear = ChoicePoint("v", 2.0, {"harm": 3.0, "text": 3.5, "right": 0.5})
     limits = [Limit("text", 0.03), Limit("right", -0.02)]
     chosen, reason = choose([base, mild, good, wrong, dear], "harm", limits)
     assert chosen is good

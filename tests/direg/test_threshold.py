@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_prosocial.direg.extract import requested_entries
-from hf_prosocial.direg.threshold import NotFiniteError, exact_threshold
+from hf_prosocial.direg.threshold import NotFiniteError, exact_threshold, requested_entries
 
 # Few distinct values make ties; the extremes are the least subnormal and the greatest finite number of fp32.
 values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0000001, 2.5, -3e-39, 1.4e-45, -3.4e38, 1e-20]) | st.floats(

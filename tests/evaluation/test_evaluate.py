@@ -11,31 +11,22 @@ import torch
 import yaml
 from filelock import FileLock
 from huggingface_hub import ModelCard
-from small_evaluation import MILD, write_config, write_lines
+from support.small_evaluation import MILD, open_variants, write_capability, write_config, write_lines
 
 from hf_prosocial import OBJECTIVES, Preference
-from hf_prosocial.chat import templated
+from hf_prosocial.data import Prompt, templated
 from hf_prosocial.decoding import GuidedModel
-from hf_prosocial.evaluation.config import read_config
-from hf_prosocial.evaluation.evaluate import evaluate
-from hf_prosocial.evaluation.judges.embedded import Heads
-from hf_prosocial.evaluation.judges.features import ReplyFeatures
-from hf_prosocial.evaluation.prompts import Prompt
+from hf_prosocial.evaluation import evaluate, read_config
 from hf_prosocial.evaluation.text_statistics import is_degenerate
-from hf_prosocial.evaluation.variants import Variants
 from hf_prosocial.hub.evaluated_card import with_evaluation
+from hf_prosocial.judges.embedded import Heads
+from hf_prosocial.judges.features import ReplyFeatures
 
 
 def run(path, out):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Random models fail in every way that there is a signature for.
         return evaluate(read_config(path), out)
-
-
-def write_capability(folder):
-    (folder / "text.txt").write_text(" ".join(MILD * 20))
-    questions = [{"question": "what is it", "options": "A. a cat\nB. help", "answer": "B. help"}] * 3
-    return {"text": str(folder / "text.txt"), "questions": write_lines(folder / "q.jsonl", questions)}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +43,7 @@ def test_a_report_from_kept_replies_is_the_same_to_the_bit(finished, monkeypatch
     with monkeypatch.context() as nothing_is_read:
         nothing_is_read.setattr(ReplyFeatures, "_states", None)
         nothing_is_read.setattr(GuidedModel, "forward", None)
-        assert json.dumps(run(path, out)) == json.dumps(metrics)  # As text, for NaN is not equal to itself.
+        assert json.dumps(run(path, out).to_dict()) == json.dumps(metrics.to_dict())  # As text, for NaN is not itself.
     for file in (out / "scores").rglob("*.json"):
         file.unlink()
     for name in ("metrics.json", "report.html"):
@@ -81,7 +72,7 @@ def test_figures_are_those_of_the_kept_replies(finished):
         1
     )
     harmful = [index == 0 and not is_degenerate(row["reply"]) for index, row in zip(chosen, rows, strict=True)]
-    found = metrics["figures"]["harm"]["mild harm"]["guided"]
+    found = metrics.figures["harm"]["mild harm"]["guided"]
     assert found["asr"]["mean"] == pytest.approx(np.mean(harmful))
     assert found["asr"]["count"] == 6
     of_a = [one for one, row in zip(harmful, rows, strict=True) if int(row["prompt"]) % 2 == 1]
@@ -99,19 +90,17 @@ def test_figures_are_those_of_the_kept_replies(finished):
     refusal, replies = heads.heads["refusal"], kept("guided", "support")
     chosen = refusal(features([conversation(row) for row in replies], [row["reply"] for row in replies])).argmax(1)
     refused = [index > 0 and not is_degenerate(row["reply"]) for index, row in zip(chosen, replies, strict=True)]
-    assert metrics["figures"]["rewards"]["support"]["guided"]["refused"]["mean"] == pytest.approx(np.mean(refused))
-    assert metrics["figures"]["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(
-        np.mean(products), abs=1e-5
-    )
-    matrix = np.array(metrics["figures"]["rewards"]["support"]["guided"]["control_matrix"])
-    own = metrics["figures"]["rewards"]["support"]["guided"]["control"]["truthfulness"]["mean"]
+    assert metrics.figures["rewards"]["support"]["guided"]["refused"]["mean"] == pytest.approx(np.mean(refused))
+    assert metrics.figures["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(np.mean(products), abs=1e-5)
+    matrix = np.array(metrics.figures["rewards"]["support"]["guided"]["control_matrix"])
+    own = metrics.figures["rewards"]["support"]["guided"]["control"]["truthfulness"]["mean"]
     assert own == pytest.approx(matrix[3, 3] - np.delete(matrix[:, 3], 3).mean())
-    assert metrics["figures"]["rewards"]["support"]["base"]["mip"]["mean"] == pytest.approx(0, abs=1e-9)
+    assert metrics.figures["rewards"]["support"]["base"]["mip"]["mean"] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_divergence_is_of_each_reply_under_its_own_preference(finished):
     path, out, metrics = finished
-    variants = Variants(read_config(path))
+    variants = open_variants(read_config(path))
     found = []
     for line in (out / "replies" / "guided" / "support.jsonl").read_text().splitlines()[1:]:
         row = json.loads(line)
@@ -127,7 +116,7 @@ def test_the_divergence_is_of_each_reply_under_its_own_preference(finished):
         terms = torch.where(own.isinf(), 0.0, own.exp() * (own - base))  # Tokens outside the safe set.
         found.append(terms.sum(-1).mean().item())
     assert len(found) == 6 * 7
-    assert metrics["capability"]["guided"]["divergence"]["mean"] == pytest.approx(np.mean(found), abs=1e-5)
+    assert metrics.capability["guided"]["divergence"]["mean"] == pytest.approx(np.mean(found), abs=1e-5)
 
 
 def test_the_folder_holds_what_a_reader_needs(finished):
@@ -141,14 +130,14 @@ def test_the_folder_holds_what_a_reader_needs(finished):
     assert (out / "replies" / ".gitignore").read_text() == "*\n"
     results = json.loads((out / "eval_results" / "guided.json").read_text())["model-index"][0]["results"]
     by_metric = {one["metrics"][0]["type"]: one["metrics"][0]["value"] for one in results}
-    assert by_metric["asr"] == round(metrics["figures"]["harm"]["mild harm"]["guided"]["asr"]["mean"], 4)
+    assert by_metric["asr"] == round(metrics.figures["harm"]["mild harm"]["guided"]["asr"]["mean"], 4)
     assert {"refusal_rate", "mip", "hypervolume", "perplexity", "multiple_choice", "divergence"} <= set(by_metric)
-    assert "divergence" not in metrics["capability"]["base"]
-    capability = metrics["capability"]
+    assert "divergence" not in metrics.capability["base"]
+    capability = metrics.capability
     assert capability["guided"]["divergence"]["mean"] > 0
     assert capability["guided"]["divergence_tempered"] != capability["guided"]["divergence"]
     assert capability["base"]["perplexity_tempered"] == capability["base"]["perplexity"]
-    assert "in words" not in metrics["capability"]
+    assert "in words" not in metrics.capability
     replies = [file.read_text() for file in out.glob("replies/*/*.jsonl")]
     said = [json.loads(line)["reply"] for text in replies for line in text.splitlines()[1:]]
     assert not any(reply in page for reply in said if len(reply) > 12)
@@ -173,8 +162,8 @@ def test_a_killed_run_goes_on(tmp_path, saved_arm, monkeypatch):
         run(path, tmp_path / "killed")
     monkeypatch.setattr(ReplyStore, "append", append)
     again = run(path, tmp_path / "killed")
-    assert json.dumps(again["figures"]) == json.dumps(whole["figures"])
-    assert again["differences"] == whole["differences"]
+    assert json.dumps(again.figures) == json.dumps(whole.figures)
+    assert again.differences == whole.differences
 
 
 def test_two_evaluations_do_not_share_a_folder(tmp_path, saved_arm):
@@ -199,7 +188,7 @@ def test_replies_to_other_prompts_are_refused(tmp_path, saved_arm):
     [
         ({"reference": "guided"}, "must heed no preference"),
         ({"reference": "none"}, "'none' is none of the variants"),
-        ({"benchmark": {}}, "benchmark: Unexpected keyword"),
+        ({"benchmark": {}}, "keys that nothing reads: benchmark"),
         ({"variants": {"base": {}, "a/b": {}}}, "cannot name a folder"),
         ({"variants": {"base": {"beta": "much"}}}, "variants.base.beta"),
         ({"variants": {"base": {}, "x": {"arm": "a", "genarm": "b"}}}, "by an arm or by a genarm"),
@@ -214,9 +203,10 @@ def test_bad_configurations_are_told(tmp_path, saved_arm, changes, message):
         read_config(path)
 
 
-@pytest.mark.parametrize(
-    "recipe", sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml")), ids=lambda file: file.stem
-)
+STUDY = Path(__file__).parents[2] / "study" / "smollm2"
+
+
+@pytest.mark.parametrize("recipe", sorted((STUDY / "recipes").rglob("*.yaml")), ids=lambda file: file.stem)
 def test_recipes_can_be_read(recipe):
     if "variants:" not in recipe.read_text():
         pytest.skip("no evaluation")
@@ -227,8 +217,8 @@ def test_recipes_can_be_read(recipe):
 def test_overhead_is_measured_in_turn(tmp_path, saved_arm):
     path = write_config(tmp_path, saved_arm, overhead={"prompts": 2, "new_tokens": 3, "repeats": 2})
     metrics = run(path, tmp_path / "out")
-    assert metrics["overhead"]["base"] == {"ratio": 1, "least": 1, "most": 1}
-    guided = metrics["overhead"]["guided"]
+    assert metrics.overhead["base"] == {"ratio": 1, "least": 1, "most": 1}
+    guided = metrics.overhead["guided"]
     assert 0 < guided["least"] <= guided["ratio"] <= guided["most"]
     assert "Decoding overhead" in (tmp_path / "out" / "report.html").read_text()
 
@@ -239,7 +229,7 @@ def test_gains_are_drawn_over_how_far_strengths_move(tmp_path, saved_arm):
     config = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(config | {"benchmarks": {"support": config["benchmarks"]["support"]}}))
     metrics = run(path, tmp_path / "out")
-    weak, strong = (metrics["capability"][name]["divergence_tempered"]["mean"] for name in strengths)
+    weak, strong = (metrics.capability[name]["divergence_tempered"]["mean"] for name in strengths)
     assert 0 < weak < strong
     assert (tmp_path / "out" / "pictures" / "gains-support.png").is_file()
 
@@ -250,8 +240,8 @@ def test_a_benchmark_may_be_for_some_variants(tmp_path, saved_arm):
     config["benchmarks"]["mild harm"]["variants"] = ["guided"]
     path.write_text(yaml.safe_dump(config))
     metrics = run(path, tmp_path / "out")
-    assert list(metrics["figures"]["harm"]["mild harm"]) == ["base", "guided"]
-    assert list(metrics["figures"]["over_refusal"]["labelled"]) == ["base", "guided", "in words"]
+    assert list(metrics.figures["harm"]["mild harm"]) == ["base", "guided"]
+    assert list(metrics.figures["over_refusal"]["labelled"]) == ["base", "guided", "in words"]
     config["benchmarks"]["mild harm"]["variants"] = ["odd"]
     path.write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=r"answered by \['odd'\], which are no variants"):
@@ -291,10 +281,10 @@ def test_a_card_has_the_references_figures_beside_a_variants(finished):
     _, out, metrics = finished
     guided = ModelCard(with_evaluation(PLAIN_CARD, out / "eval_results" / "guided.json")).text
     assert "| benchmark | figure | base | guided |" in guided
-    harm = metrics["figures"]["harm"]["mild harm"]
+    harm = metrics.figures["harm"]["mild harm"]
     before, after = (round(harm[name]["asr"]["mean"], 4) for name in ("base", "guided"))
     assert f"| mild harm | attack success rate | {before} | {after} |" in guided
-    divergence = round(metrics["capability"]["guided"]["divergence"]["mean"], 4)
+    divergence = round(metrics.capability["guided"]["divergence"]["mean"], 4)
     assert f"| capability | divergence |  | {divergence} |" in guided
     base = ModelCard(with_evaluation(PLAIN_CARD, out / "eval_results" / "base.json")).text
     assert "| benchmark | figure | value |" in base
@@ -307,9 +297,9 @@ def test_a_card_tells_of_figures_that_are_not_finite(finished, tmp_path):
     by_metric["mip"]["value"], by_metric["perplexity"]["value"] = 0.25, None
     (tmp_path / "guided.json").write_text(json.dumps(content))
     card = ModelCard(with_evaluation(PLAIN_CARD, tmp_path / "guided.json"))
-    perplexity = round(metrics["capability"]["base"]["perplexity"]["mean"], 4)
+    perplexity = round(metrics.capability["base"]["perplexity"]["mean"], 4)
     assert f"| perplexity | {perplexity} | not finite |" in card.text
-    mip = round(metrics["figures"]["rewards"]["support"]["base"]["mip"]["mean"], 4)
+    mip = round(metrics.figures["rewards"]["support"]["base"]["mip"]["mean"], 4) + 0.0
     assert f"| mean inner product of preference and rewards | {mip} | 0.25 |" in card.text
     told = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert told["mip"] == 0.25

@@ -4,13 +4,13 @@ import copy
 import json
 
 import pytest
-from genarm_models import NAMES, random_genarm
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.genarm_models import NAMES, random_genarm
 
 from hf_prosocial import GenArmProcessor, Preference, ProSocialProcessor
+from hf_prosocial.data import Prompt
 from hf_prosocial.evaluation.generation import reply_to_all
-from hf_prosocial.evaluation.prompts import Prompt
 from hf_prosocial.evaluation.repliers import ChatReplier, guided_by, preference_in_words
 from hf_prosocial.evaluation.reply_store import ReplyKey, ReplyStore
 

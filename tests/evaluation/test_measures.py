@@ -7,22 +7,21 @@ import numpy as np
 import pytest
 
 from hf_prosocial import Preference
+from hf_prosocial.data import Prompt
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.answers import Answers, check_same_prompts
-from hf_prosocial.evaluation.measures.differences import paired
-from hf_prosocial.evaluation.measures.labels import harm_figures, refusal_figures, share, turned_away
-from hf_prosocial.evaluation.measures.rewards import reward_figures, z_rewards
-from hf_prosocial.evaluation.measures.signatures import (
-    FailureSignatureWarning,
+from hf_prosocial.evaluation.figures.differences import paired
+from hf_prosocial.evaluation.figures.rewards import reward_figures, z_rewards
+from hf_prosocial.evaluation.figures.shares import harm_figures, refusal_figures, share, turned_away
+from hf_prosocial.evaluation.figures.signature import FailureSignatureWarning, warn_of
+from hf_prosocial.evaluation.figures.signatures import (
     attribute_collapse,
     category_failure,
     over_refusal,
     reward_hacking,
-    warn_of,
 )
-from hf_prosocial.evaluation.measures.text import text_figures
+from hf_prosocial.evaluation.figures.text import text_figures
 from hf_prosocial.evaluation.multi_objective import hypervolume, hypervolume_difference
-from hf_prosocial.evaluation.prompts import Prompt
 
 NAMES = ("warmth", "truth")
 UNIFORM = Preference.uniform(objectives=NAMES)

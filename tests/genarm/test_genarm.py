@@ -4,24 +4,19 @@ import json
 
 import pytest
 import torch
-from genarm_models import NAMES, lora, random_genarm
-from models import FAMILIES, PAD, random_base
 from peft import PeftModel, get_peft_model
-from rows import rows
-from test_processor_matches_full_recompute import MODES, assert_same, generate, prompts
+from support.genarm_models import NAMES, lora, random_genarm
+from support.generation import MODES, assert_same, generate, prompts
+from support.models import FAMILIES, PAD, random_base
+from support.rows import rows
 from transformers import LogitsProcessor
 
-from hf_prosocial import (
-    BaseMismatchError,
-    GenArm,
-    GenArmProcessor,
-    PairTrainingArguments,
-    Preference,
-    train_genarm,
-)
-from hf_prosocial.arm import tokenize_rows
-from hf_prosocial.arm.batch import collate, pair_log_probs
-from hf_prosocial.genarm import GenArmTrainer, genarm_record, measure_genarm_margins
+from hf_prosocial import BaseMismatchError, GenArm, GenArmProcessor, PairTrainingArguments, Preference, train_genarm
+from hf_prosocial.arm import pair_log_probs
+from hf_prosocial.arm.batch import collate
+from hf_prosocial.data import tokenize_rows
+from hf_prosocial.genarm.margins import measure_genarm_margins
+from hf_prosocial.genarm.training import GenArmTrainer, genarm_record
 
 PREFERENCE = Preference(warmth=0.7, help=0.3, objectives=NAMES)
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from genarm_models import NAMES, random_genarm
-from models import random_base
+from support.genarm_models import NAMES, random_genarm
+from support.models import random_base
 
 from hf_prosocial import GenArmProcessor, Preference
 from hf_prosocial.genarm import GuidedByGenArm

@@ -7,14 +7,24 @@ import subprocess
 import sys
 
 import pytest
-from checkpoints import save_copies, tensors_of
 from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
-from stand_in import TOKEN, StandIn
+from support.checkpoints import save_copies, tensors_of
+from support.stand_in import TOKEN, StandIn
 
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.finetune import mark_copy
 from hf_prosocial.hub import push
+from hf_prosocial.records import (
+    COPY_KIND,
+    BaseUsed,
+    CopyRecord,
+    Interval,
+    MarginSummary,
+    ObjectiveMargins,
+    PairsUsed,
+    TrainingRecord,
+)
 
 
 @pytest.fixture
@@ -78,15 +88,26 @@ def test_a_safe_checkpoint_goes_up_and_comes_down_again(hub, safe, tmp_path):
 PUSH_VECTOR = """
 import sys
 from hf_prosocial import HarmVector
+from hf_prosocial.hub import push
+from hf_prosocial.records import (
+    COPY_KIND,
+    BaseUsed,
+    CopyRecord,
+    Interval,
+    MarginSummary,
+    ObjectiveMargins,
+    PairsUsed,
+    TrainingRecord,
+)
 vector = HarmVector.from_pretrained(sys.argv[1])
-print(vector.push_to_hub("me/vector", base_model="org/base", licence="apache-2.0"))
+print(push(vector, "me/vector", base_model="org/base", licence="apache-2.0"))
 """
 
 
-@pytest.mark.parametrize("way", ["command", "method"])
+@pytest.mark.parametrize("way", ["command", "function"])
 def test_a_vector_goes_up_and_comes_down_again(hub, safe, tmp_path, way):
     commands = {"command": [PUSH, "push", tmp_path / "vector", "me/vector", *OPTIONS]}
-    commands["method"] = [PUSH_VECTOR, tmp_path / "vector"]
+    commands["function"] = [PUSH_VECTOR, tmp_path / "vector"]
     done = python(hub, tmp_path, *commands[way])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{hub.url}/me/vector/commit/{hub.sha('me/vector')}"
@@ -108,23 +129,23 @@ def test_an_arm_goes_up_and_comes_down_again(hub, saved_arm, tmp_path):
         (arm / name).write_bytes((adapter / name).read_bytes())
     refused = python(hub, tmp_path, PUSH, "push", arm, "me/arm", *OPTIONS)
     assert (refused.returncode, "lacks training.json" in refused.stderr) == (1, True)
-    record = {
-        "command": ["prosocial", "arm", "train"],
-        "recipe": {"base": "org/base", "objectives": ["empathy", "sensitivity"]},
-        "training": {"seed": 0},
-        "base": {"source": "a directory"},
-        "data": {"train.jsonl": "0" * 64},
-        "pairs": {"used": {"empathy": 3}, "malformed": {}},
-        "versions": {"torch": "2"},
-        "log": [],
-        "dev": {"objectives": {"empathy": {"own": {"mean": 0.75}}}},
-    }
-    (arm / "training.json").write_text(json.dumps(record))
-    (arm / "README.md").write_text("# PV-ARM\n\n## Figures\n\n| a table |\n\n## Limits\n\nmany\n")
+    some = Interval(0.75, 0.5, 0.9, 3)
+    record = TrainingRecord(
+        command=["prosocial", "arm", "train"],
+        recipe={"base": "org/base", "objectives": ["empathy", "sensitivity"]},
+        training={"seed": 0},
+        base=BaseUsed("a directory", None),
+        data={"train.jsonl": "0" * 64},
+        pairs=PairsUsed({"empathy": 3}, {}),
+        versions={"torch": "2"},
+        log=[],
+        dev=MarginSummary({"empathy": ObjectiveMargins(3, *[some] * 8)}, 0.75, [[0.1]], [[0.2]]),
+    )
+    record.write(arm / "training.json")
     done = python(hub, tmp_path, PUSH, "push", arm, "me/arm", *OPTIONS)
     assert done.returncode == 0, done.stderr
     card = ModelCard(hub.repositories["me/arm"]["README.md"].decode())
-    assert "| a table |" in card.text
+    assert "| empathy | 3 | 0.750 [0.500, 0.900] |" in card.text
     assert card.data.eval_results[0].metric_value == 0.75
     code = "import sys\nfrom hf_prosocial import load_arm\nload_arm('me/arm', sys.argv[1])"
     ran = python(hub, tmp_path, code, base)
@@ -175,7 +196,7 @@ def test_a_wrong_token(hub, safe, tmp_path):
 
 def test_what_must_not_be_published(safe, tmp_path):
     options = {"base_model": "org/base", "licence": "mit", "dry_run": tmp_path / "dry"}
-    mark_copy(tmp_path / "copy", {})
+    mark_copy(tmp_path / "copy", CopyRecord(COPY_KIND, {}))
     (tmp_path / "empty").mkdir()
     HarmVector(tmp_path / "vector" / "harm_vector.safetensors").add(safe, 2.0, tmp_path / "added")
     (tmp_path / "lora").mkdir()
@@ -196,7 +217,7 @@ def test_what_must_not_be_published(safe, tmp_path):
         push(tmp_path / "nowhere", "me/it", **options)
     with pytest.raises(ValueError, match="is called organisation/name"):
         push(safe, "it", **options)
-    with pytest.raises(ValueError, match="give the base's id as base_model"):
+    with pytest.raises(ValueError, match="give the base's id"):
         push(safe, "me/it", licence="mit", dry_run=tmp_path / "dry")
     assert not (tmp_path / "dry").exists()
 

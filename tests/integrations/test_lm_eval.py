@@ -7,10 +7,10 @@ import sys
 
 import pytest
 import torch
-from models import PAD, random_base, tiny_tokenizer
+from support.models import PAD, random_base, tiny_tokenizer
 
 from hf_prosocial import Preference, ProSocialProcessor, load_arm
-from hf_prosocial.decoding.guided_pair import GuidedPair
+from hf_prosocial.decoding import GuidedPair
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
 CHOICES = [

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import VOCABULARY, random_arm, random_base, randomise
 from peft import LoraConfig, PeftModel, get_peft_model
+from support.models import VOCABULARY, random_arm, random_base, randomise
 
 from hf_prosocial import PBLoraConfig, Preference
-from hf_prosocial.pblora import PBLoraLayer
+from hf_prosocial.pblora.layer import PBLoraLayer
 
 IDS = torch.randint(0, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
 

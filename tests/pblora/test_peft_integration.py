@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
-from models import VOCABULARY, random_arm, random_base
 from peft import PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from support.models import VOCABULARY, random_arm, random_base
 from torch import nn
 
 from hf_prosocial import PBLoraConfig, Preference
-from hf_prosocial.pblora import PBLoraLayer, set_preference
+from hf_prosocial.pblora.layer import PBLoraLayer
+from hf_prosocial.pblora.model import set_preference
 
 IDS = torch.randint(0, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
 PREFERENCE = Preference(empathy=0.25, truthfulness=0.75)

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_prosocial.pblora.row_dropout import RowDropout, row_mask, seed_rows
+from hf_prosocial.pblora import seed_rows
+from hf_prosocial.pblora.row_dropout import RowDropout, row_mask
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=4, max_size=4), st.sampled_from([0.05, 0.3, 0.9]))

@@ -7,6 +7,8 @@ from typing import get_args
 import torch
 from transformers import TrainingArguments
 
+from hf_prosocial.errors import ProsocialError
+
 from .conflict import Conflict
 from .preference_sampling import Sampling
 
@@ -43,11 +45,13 @@ class PairTrainingArguments(TrainingArguments):
         # torch warns at every batch where there is nothing to pin memory for.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         if self.torch_compile:
-            raise ValueError("torch_compile would compile a wrapper that training goes past; set compile_base instead")
+            raise ProsocialError(
+                "torch_compile would compile a wrapper that training goes past; set compile_base instead"
+            )
         if self.beta_r <= 0:
-            raise ValueError(f"beta_r must be above 0, found {self.beta_r}")
+            raise ProsocialError(f"beta_r must be above 0, found {self.beta_r}")
         if not 0 <= self.objective_exponent <= 1:
-            raise ValueError(f"objective_exponent must be in [0, 1], found {self.objective_exponent}")
+            raise ProsocialError(f"objective_exponent must be in [0, 1], found {self.objective_exponent}")
 
 
 @dataclass
@@ -58,7 +62,8 @@ class ArmTrainingArguments(PairTrainingArguments):
         preference_concentration: α of the Dirichlet that each row's preference is drawn from  [PARM: 0.5].
         preference_sampling: "dirichlet", "size_biased", "step" (one preference a step [PARM]) or "grid"; see
             `PreferenceSampler`.
-        preference_divisions, preference_corners: the grid's steps of 1/n, and whether one-hot preferences are on it.
+        preference_divisions: n of the grid's steps of 1/n.
+        preference_corners: whether one-hot preferences are on the grid.
         w2_learning_rate_ratio: the learning rate of W2, by which alone the preference acts, over the others'.
         conflict: how the objectives' gradients become one update: "pcgrad", each loses what conflicts with another;
             "upgrad", likewise by TorchJD's projection; "none", the weighted sum  [PARM].
@@ -81,18 +86,18 @@ class ArmTrainingArguments(PairTrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.preference_concentration <= 0 or self.w2_learning_rate_ratio <= 0:
-            raise ValueError(
+            raise ProsocialError(
                 "preference_concentration and w2_learning_rate_ratio must be above 0, found "
                 f"{self.preference_concentration} and {self.w2_learning_rate_ratio}"
             )
         for name, weight in (("rpo_alpha", self.rpo_alpha), ("preference_contrast", self.preference_contrast)):
             if not 0 <= weight < math.inf:
-                raise ValueError(f"{name} must be 0 or above, found {weight}")
+                raise ProsocialError(f"{name} must be 0 or above, found {weight}")
         if self.preference_sampling not in get_args(Sampling):
-            raise ValueError(
+            raise ProsocialError(
                 f"preference_sampling is {', '.join(get_args(Sampling))}, found {self.preference_sampling!r}"
             )
         if self.preference_divisions < 1:
-            raise ValueError(f"preference_divisions must be 1 or more, found {self.preference_divisions}")
+            raise ProsocialError(f"preference_divisions must be 1 or more, found {self.preference_divisions}")
         if self.conflict not in get_args(Conflict):
-            raise ValueError(f"conflict is {', '.join(get_args(Conflict))}, found {self.conflict!r}")
+            raise ProsocialError(f"conflict is {', '.join(get_args(Conflict))}, found {self.conflict!r}")

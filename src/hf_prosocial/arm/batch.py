@@ -8,7 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from .pairs import Pair
+from hf_prosocial.data import Pair
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.precision import at_least_fp32
 
 PADDING, PROMPT, CHOSEN, REJECTED = range(4)
 
@@ -102,7 +104,7 @@ def pair_log_probs(model: nn.Module, batch: dict[str, Tensor], dtype: torch.dtyp
         logits_to_keep=columns,
         use_cache=False,
     ).logits
-    predicted = logits[row, predictor - first].float()
+    predicted = at_least_fp32(logits[row, predictor - first])
     log_probs = -nn.functional.cross_entropy(predicted, batch["input_ids"][row, column], reduction="none")
     slot = row + len(segments) * (segments[row, column] == REJECTED).long()
     return log_probs.new_zeros(2 * len(segments)).index_add(0, slot, log_probs).view(2, -1)
@@ -123,13 +125,13 @@ def check_attention(config: PreTrainedConfig, longest: int) -> None:
     kinds = set(text.get("layer_types") or ["full_attention"])
     window = text.get("sliding_window")
     if not kinds <= {"full_attention", "sliding_attention"} or config._attn_implementation not in ("eager", "sdpa"):
-        raise ValueError(
+        raise ProsocialError(
             "each prompt is shared by two replies, which needs attention layers and the sdpa or eager kernel; found "
             f"layers {sorted(kinds)} and the kernel {config._attn_implementation!r}. Load the model with "
             "attn_implementation='sdpa', or choose another base"
         )
     if window is not None and longest > window:
-        raise ValueError(
+        raise ProsocialError(
             f"the model attends over a window of {window} tokens, but a prompt and its reply have {longest}; lower "
             f"max_length to {window}"
         )

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_prosocial.memory import sharing_weights
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import find_base, sharing_weights
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 
 from .base_record import check_base, check_names
@@ -24,13 +25,13 @@ def load_arm(
     dtype: torch.dtype | str = "auto",
     device_map: str | dict | None = None,
     revision: str | None = None,
-    token: str | bool | None = None,
 ) -> PeftModel:
     """Load a PV-ARM: a PBLoRA adapter, saved by this package or by [PARM], on its base.
 
     Args:
         arm_id: directory or Hub id of the adapter.
-        base: the model that the adapter was trained on; by default the one that it records. A loaded model is not
+        base: the model that the adapter was trained on, loaded, or as `find_base` takes it; by default the one that the
+            adapter records. A loaded model is not
             changed: the ARM shares the memory of its weights, so that one copy serves as base and as guide.
         tokenizer: the base's, to compare with the adapter's record. Where `base` is a directory or an id, its
             tokenizer is loaded for that; with a loaded model and no tokenizer here, leave the comparison to
@@ -38,8 +39,9 @@ def load_arm(
         objectives: names for the objectives of an adapter that does not name its own ([PARM]); otherwise
             `objective_0`, `objective_1`, ...
         allow_mismatch: any of "base_weights", "tokenizer", "chat_template": differences to accept.
-        dtype, device_map: for loading the base, as in transformers. They cannot be given with a loaded model.
-        revision, token: of the adapter on the Hub.
+        dtype: for loading the base, as in transformers; not with a loaded model.
+        device_map: likewise.
+        revision: of the adapter on the Hub.
 
     Returns:
         The PeftModel in evaluation mode, its weights frozen.
@@ -49,41 +51,40 @@ def load_arm(
         ValueError: not a PBLoRA adapter, no base known, or arguments that contradict each other.
     """
     check_names(allow_mismatch)
-    config = _adapter_config(arm_id, objectives, revision, token)
+    config = _adapter_config(arm_id, objectives, revision)
     if isinstance(base, PreTrainedModel):
         if dtype != "auto" or device_map is not None:
-            raise ValueError(
+            raise ProsocialError(
                 "dtype and device_map are for loading a base; the one given is loaded: move that one instead"
             )
         model = sharing_weights(base)
     elif base is not None and not isinstance(base, str | Path):
-        raise ValueError(f"base must be a transformers model, a directory or a Hub id, found {type(base).__name__}")
+        raise ProsocialError(f"base must be a transformers model, a directory or a Hub id, found {type(base).__name__}")
     else:
         base_id = base or config.base_model_name_or_path
         if not base_id:
-            raise ValueError(f"the adapter {arm_id} records no base; pass base=")
-        model = AutoModelForCausalLM.from_pretrained(base_id, dtype=dtype, device_map=device_map)
+            raise ProsocialError(f"the adapter {arm_id} records no base; pass base=")
+        source = find_base(base_id)
+        model = source.load_model(dtype, device_map)
         if tokenizer is None and config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
-            tokenizer = AutoTokenizer.from_pretrained(base_id)
+            tokenizer = source.load_tokenizer()
     check_base(arm_id, config, model, tokenizer, allow_mismatch)
-    hub: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value}
+    hub: dict[str, Any] = {} if revision is None else {"revision": revision}
     arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
     tuner_of(arm).note_base()
     return arm.eval()
 
 
-def _adapter_config(
-    arm_id: str | Path, objectives: Sequence[str] | None, revision: str | None, token: str | bool | None
-) -> PBLoraConfig:
-    hub: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value}
+def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, revision: str | None) -> PBLoraConfig:
+    hub: dict[str, Any] = {} if revision is None else {"revision": revision}
     config = PeftConfig.from_pretrained(str(arm_id), **hub)
     if not isinstance(config, PBLoraConfig):
-        raise ValueError(f"{arm_id} holds a {config.peft_type} adapter; load_arm takes PBLoRA adapters")
+        raise ProsocialError(f"{arm_id} holds a {config.peft_type} adapter; load_arm takes PBLoRA adapters")
     if objectives is not None:
         named = config.names != tuple(f"objective_{index}" for index in range(len(config.names)))
         if named and tuple(objectives) != config.names:
-            raise ValueError(f"the adapter names its objectives {list(config.names)}, found {list(objectives)}")
+            raise ProsocialError(f"the adapter names its objectives {list(config.names)}, found {list(objectives)}")
         config.objectives = tuple(objectives)
         config.name_objectives()
     return config

@@ -11,14 +11,13 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_prosocial.batching import batches_by_length
+from hf_prosocial.data import Pairs, batches_by_length
 from hf_prosocial.estimates import Estimate, mean_estimate, proportion
+from hf_prosocial.io import progress_bar
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
-from hf_prosocial.progress import progress_bar
 
 from .batch import check_attention, collate, pair_log_probs
-from .pairs import Pairs
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
-from hf_prosocial.chat import padding_id
+from hf_prosocial.data import Pair, Pairs, padding_id
+from hf_prosocial.errors import ProsocialError
 
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
 from .compiling import compile_unadapted
 from .losses import length_free_margins, summed_margins
-from .pairs import Pair, Pairs
 from .row_sampling import RowSampler
 from .training_figures import TrainingFigures
 
@@ -44,7 +44,8 @@ class PairTrainer(Trainer, Generic[Settings]):
         model: what is trained, a PEFT model.
         wrapped: the transformers model in it.
         args: the arguments; gradient checkpointing is made non-reentrant.
-        train_dataset, eval_dataset: pairs, from `read_pairs`.
+        train_dataset: pairs, from `read_pairs`.
+        eval_dataset: held-out pairs, or None.
         processing_class: the tokenizer; its pad token fills the batches.
         callbacks: transformers' callbacks.
 
@@ -66,11 +67,11 @@ class PairTrainer(Trainer, Generic[Settings]):
             if pairs is not None:
                 check_attention(wrapped.config, max((pair.length for pair in pairs.rows), default=0))
         if args.n_gpu > 1:
-            raise ValueError("nn.DataParallel does not split a preference per row; use accelerate launch instead")
+            raise ProsocialError("nn.DataParallel does not split a preference per row; use accelerate launch instead")
         if args.gradient_checkpointing:
             given: Any = args.gradient_checkpointing_kwargs or {}
             if given.get("use_reentrant"):
-                raise ValueError("gradient checkpointing must be non-reentrant: use_reentrant=False")
+                raise ProsocialError("gradient checkpointing must be non-reentrant: use_reentrant=False")
             args.gradient_checkpointing_kwargs = {**given, "use_reentrant": False}
         if args.compile_base:
             compile_unadapted(wrapped)

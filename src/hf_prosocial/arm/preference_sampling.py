@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 Sampling = Literal["dirichlet", "size_biased", "step", "grid"]
 
 
@@ -49,7 +51,7 @@ class PreferenceSampler:
 
     def __post_init__(self) -> None:
         if self.sampling == "grid" and not len(self.grid()):
-            raise ValueError(
+            raise ProsocialError(
                 f"the grid of {self.k} objectives in steps of 1/{self.divisions} has no point but the corners; "
                 "take more divisions, or the corners too"
             )

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_prosocial.identity import weight_hash
+from hf_prosocial.data import Pairs
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import weight_hash
 
 from .margins import score_pairs
-from .pairs import Pairs
 
 LOG_PROBS = "log_probs"
 
@@ -22,7 +23,7 @@ LOG_PROBS = "log_probs"
 def with_reference(
     pairs: Pairs, base: PreTrainedModel, file: str | Path, *, pad_token_id: int, batch_tokens: int = 4096
 ) -> Pairs:
-    """The same pairs with log π_0 of both replies, nats: read from a file, or run and kept there.
+    """The pairs with log π_0 of both replies, nats: read from a file, or run and kept there.
 
     Args:
         pairs: to train on.
@@ -39,7 +40,7 @@ def with_reference(
     if file.exists():
         with safe_open(file, framework="pt") as kept:
             if kept.metadata().get("of") != of:
-                raise ValueError(
+                raise ProsocialError(
                     f"{file} holds log-probabilities of other pairs or of another base (or dtype, or max_length); "
                     "choose another file, or take it away"
                 )
@@ -51,7 +52,7 @@ def with_reference(
         replace(pair, reference=(chosen, rejected))
         for pair, (chosen, rejected) in zip(pairs.rows, log_probs.T.tolist(), strict=True)
     ]
-    return Pairs(pairs.objectives, rows, pairs.malformed)
+    return Pairs(pairs.objectives, rows, pairs.malformed, pairs.file)
 
 
 def _save(log_probs: Float[Tensor, "2 pairs"], of: str, file: Path) -> None:

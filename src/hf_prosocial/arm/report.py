@@ -1,70 +1,64 @@
-"""Margins as a table for people and as figures for machines."""
+"""Margins as figures for machines and as tables for people."""
 
 from dataclasses import asdict
-from typing import Any
 
 from hf_prosocial.estimates import Estimate
+from hf_prosocial.io import markdown_table
+from hf_prosocial.records import Interval, MarginSummary, ObjectiveMargins
 
 from .margins import Margins
 
+_COLUMNS = {
+    "own": "own one-hot p",
+    "uniform": "uniform p",
+    "own_summed": "own, summed",
+    "raw": "own, raw",
+    "raw_base": "untrained, raw",
+    "longer_wins": "longer wins",
+    "control": "control (nats/token)",
+}
 
-def margin_summary(margins: Margins) -> dict[str, Any]:
-    """All figures of METHOD's margins: accuracies with intervals, control, and what length alone scores.
 
-    Keys: per objective `own` and `uniform` (per-token accuracy under the own one-hot and the uniform preference),
-    `own_summed`, `raw`, `raw_base`, `longer_wins`, `control`, `control_summed`; then `mean_accuracy` and
-    `control_matrix` (row one-hot p, column objective; per token, nats) and the half widths of its intervals.
-    """
+def margin_summary(margins: Margins) -> MarginSummary:
+    """All figures of METHOD's margins: accuracies with intervals, control, and what length alone scores."""
     k = len(margins.objectives)
-    figures: dict[str, Any] = {}
+    figures: dict[str, ObjectiveMargins] = {}
     for index, name in enumerate(margins.objectives):
-        figures[name] = {
-            "pairs": int((margins.objective == index).sum().item()),
-            "own": asdict(margins.accuracy(index, index, per_token=True)),
-            "uniform": asdict(margins.accuracy(index, k, per_token=True)),
-            "own_summed": asdict(margins.accuracy(index, index, per_token=False)),
-            "raw": asdict(margins.raw_accuracy(index, index)),
-            "raw_base": asdict(margins.raw_accuracy(index, None)),
-            "longer_wins": asdict(margins.longer_wins(index)),
-            "control": asdict(margins.control(index, per_token=True)),
-            "control_summed": asdict(margins.control(index, per_token=False)),
-        }
-    return {
-        "objectives": figures,
-        "mean_accuracy": sum(figures[name]["own"]["mean"] for name in margins.objectives) / k,
-        "control_matrix": margins.control_matrix(per_token=True).tolist(),
-        "control_half_widths": [
-            [_half_width(margins.control_cell(row, column, per_token=True)) for column in range(k)] for row in range(k)
-        ],
-    }
-
-
-def margin_table(margins: Margins) -> str:
-    """The same as Markdown tables."""
-    summary = margin_summary(margins)
-    columns = ("own", "uniform", "own_summed", "raw", "raw_base", "longer_wins", "control")
-    heads = (
-        "own one-hot p",
-        "uniform p",
-        "own, summed",
-        "own, raw",
-        "untrained, raw",
-        "longer wins",
-        "control (nats/token)",
+        figures[name] = ObjectiveMargins(
+            pairs=int((margins.objective == index).sum().item()),
+            own=_interval(margins.accuracy(index, index, per_token=True)),
+            uniform=_interval(margins.accuracy(index, k, per_token=True)),
+            own_summed=_interval(margins.accuracy(index, index, per_token=False)),
+            raw=_interval(margins.raw_accuracy(index, index)),
+            raw_base=_interval(margins.raw_accuracy(index, None)),
+            longer_wins=_interval(margins.longer_wins(index)),
+            control=_interval(margins.control(index, per_token=True)),
+            control_summed=_interval(margins.control(index, per_token=False)),
+        )
+    cells = [[margins.control_cell(row, column, per_token=True) for column in range(k)] for row in range(k)]
+    return MarginSummary(
+        objectives=figures,
+        mean_accuracy=sum(one.own.mean for one in figures.values()) / k,
+        control_matrix=margins.control_matrix(per_token=True).tolist(),
+        control_half_widths=[[(cell.high - cell.low) / 2 for cell in row] for row in cells],
     )
-    lines = ["| objective | pairs | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
-    for name, figures in summary["objectives"].items():
-        cells = [str(Estimate(**figures[column])) for column in columns]
-        lines.append(f"| {name} | {figures['pairs']} | " + " | ".join(cells) + " |")
-    lines += ["", f"Mean accuracy under the own one-hot preference, per token: {summary['mean_accuracy']:.3f}", ""]
-    lines.append("| one-hot p \\ pairs of | " + " | ".join(margins.objectives) + " |")
-    lines.append("|---" * (len(margins.objectives) + 1) + "|")
-    rows = zip(margins.objectives, summary["control_matrix"], summary["control_half_widths"], strict=True)
-    for name, row, widths in rows:
-        cells = (f"{value:+.3f} ± {width:.3f}" for value, width in zip(row, widths, strict=True))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
-def _half_width(estimate: Estimate) -> float:
-    return (estimate.high - estimate.low) / 2
+def margin_table(summary: MarginSummary) -> str:
+    """What `margin_summary` gave as Markdown tables."""
+    objectives = list(summary.objectives)
+    accuracies = [
+        [name, str(figures.pairs), *(str(getattr(figures, column)) for column in _COLUMNS)]
+        for name, figures in summary.objectives.items()
+    ]
+    matrix = [
+        [name, *(f"{value:+.3f} ± {width:.3f}" for value, width in zip(row, widths, strict=True))]
+        for name, row, widths in zip(objectives, summary.control_matrix, summary.control_half_widths, strict=True)
+    ]
+    mean = f"Mean accuracy under the own one-hot preference, per token: {summary.mean_accuracy:.3f}"
+    first = markdown_table(["objective", "pairs", *_COLUMNS.values()], accuracies)
+    return "\n\n".join([first, mean, markdown_table(["one-hot p \\ pairs of", *objectives], matrix)])
+
+
+def _interval(estimate: Estimate) -> Interval:
+    return Interval(**asdict(estimate))

@@ -1,5 +1,7 @@
 """ArmTrainer: trains PV-ARM, the preference-conditioned autoregressive reward model."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -8,17 +10,37 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from hf_prosocial.pblora import tuner_of
-from hf_prosocial.pblora.objective_gradients import ObjectiveGradients
-from hf_prosocial.pblora.row_dropout import seed_rows
+from hf_prosocial.data import Pairs
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.pblora import ObjectiveGradients, PBLoraConfig, seed_rows, tuner_of
+from hf_prosocial.records import TRAINING, BaseUsed, TrainingRecord
 
 from .arguments import ArmTrainingArguments
+from .base_record import record_base
 from .batch import pair_log_probs, reply_tokens
 from .conflict import conflict_weights
 from .losses import chosen_losses, contrast_losses, length_free_margins, pair_losses
 from .pair_trainer import PairTrainer
-from .pairs import Pairs
+from .pictures import draw_training
 from .preference_sampling import PreferenceSampler, Sampling
+from .recipe import training_record
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a training's record says beside what the trainer knows.
+
+    Attributes:
+        recipe: the data, the base and the adapter's shape, by the recipe's names.
+        source: where the base was found, in words.
+        command: what was typed.
+        dev: the held-out pairs.
+    """
+
+    recipe: dict[str, Any]
+    source: str
+    command: list[str] | None = None
+    dev: Pairs | None = None
 
 
 class ArmTrainer(PairTrainer[ArmTrainingArguments]):
@@ -34,7 +56,8 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
     Args:
         model: a `PeftModel` with one active PBLoRA adapter.
         args: `ArmTrainingArguments`.
-        train_dataset, eval_dataset: pairs, from `read_pairs`.
+        train_dataset: pairs, from `read_pairs`.
+        eval_dataset: held-out pairs, or None.
         processing_class: the tokenizer; its pad token fills the batches.
         callbacks: transformers' callbacks.
 
@@ -56,16 +79,18 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
         self.tuner = tuner_of(model)
         for pairs in (train_dataset, eval_dataset):
             if pairs is not None and pairs.objectives != self.objectives:
-                raise ValueError(
+                raise ProsocialError(
                     f"pairs are labelled for {list(pairs.objectives)}, the adapter has {list(self.objectives)}"
                 )
         super().__init__(model, self.tuner.wrapped, args, train_dataset, processing_class, eval_dataset, callbacks)
         if self.settings.conflict != "none" and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            raise ValueError(
+            raise ProsocialError(
                 "FSDP and DeepSpeed keep a part of the gradient in each process, and conflicts need inner products of "
                 "the whole; use plain data parallel (accelerate launch --multi_gpu), or conflict='none'"
             )
         self._sampler(args.preference_sampling)  # Raises where it could not draw.
+        self.provenance: Provenance | None = None
+        self._record_base(model, processing_class)
         self._by_objective = ObjectiveGradients(self.tuner)
         self._rows_seen = torch.zeros(len(self.objectives))
 
@@ -73,6 +98,36 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
     def objectives(self) -> tuple[str, ...]:
         """The adapter's objectives, in order."""
         return self.tuner.adapter_config().names
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Trainer's: the adapter; and, but in a checkpoint, training.json and pictures, which publishing needs."""
+        super().save_model(output_dir, _internal_call)
+        if _internal_call or not self.is_world_process_zero():
+            return
+        folder = Path(output_dir or str(self.args.output_dir))
+        self.record().write(folder / TRAINING)
+        draw_training(self.state.log_history, self.objectives, folder)
+
+    def record(self) -> TrainingRecord:
+        """What goes to training.json: the adapter's shape, the base, the pairs, the arguments and the log so far."""
+        config = self.tuner.adapter_config()
+        given = self.provenance or Provenance(_recipe_of(config), f"the loaded model {config.base_model_name_or_path}")
+        pairs: Any = self.train_dataset
+        return training_record(
+            given.recipe,
+            self.settings,
+            BaseUsed(given.source, config.base_weight_hashes),
+            pairs.pairs,
+            self.state.log_history,
+            command=given.command,
+            dev=given.dev,
+        )
+
+    def _record_base(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Let an adapter that records no base record the one at hand, while its weights are untouched."""
+        config = self.tuner.adapter_config()
+        if config.base_weight_hashes is None:
+            record_base(config, model, tokenizer)
 
     def compute_loss(
         self,
@@ -200,3 +255,17 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
             )
             return self.optimizer
         return super().create_optimizer(*args, **kwargs)
+
+
+def _recipe_of(config: PBLoraConfig) -> dict[str, Any]:
+    """An adapter's shape by the names of `ArmRecipe`."""
+    targets: Any = config.target_modules
+    return {
+        "base": config.base_model_name_or_path,
+        "objectives": list(config.names),
+        "r1": config.r1,
+        "r2": config.r2,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": sorted(targets) if isinstance(targets, set | list | tuple) else targets,
+    }

@@ -1,5 +1,6 @@
 """What is released with the package: a trained ARM, a harm vector, and judges of replies."""
 
+from hf_prosocial.errors import ProsocialError
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,5 +46,5 @@ def _released(name: str, file: str, what: str) -> Path:
     folder = Path(str(files(__name__)))
     if not (folder / name / file).is_file():
         known = sorted(path.parent.name for path in folder.glob(f"*/{file}"))
-        raise ValueError(f"no released {what} {name!r}; there are {known}")
+        raise ProsocialError(f"no released {what} {name!r}; there are {known}")
     return folder / name

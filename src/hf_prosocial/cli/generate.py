@@ -5,50 +5,40 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from hf_prosocial.io import progress_bar
 from hf_prosocial.preference import Preference
-
-from .progress import token_progress
-from .replies import SafeEdit, load_chat, reply
+from hf_prosocial.session import ChatSession, OnToken
 
 
 def run_generate(
+    session: ChatSession,
     message: str,
     preferences: Sequence[str],
-    *,
-    base: str | None,
-    arm: str | None,
-    edit: SafeEdit | None,
     beta: float,
-    safe_set: float | None,
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    normalize: bool,
-    allow_mismatch: Sequence[str],
 ) -> None:
     """Print each reply to standard output, under its preference where there are several; the rest to standard error.
 
     Raises:
-        ValueError: a preference that cannot be read, or an adapter that does not belong to the base.
+        ProsocialError: a preference that cannot be read.
     """
-    chat = load_chat(base, arm, edit, allow_mismatch)
-    objectives = chat.objectives
-    parsed = [Preference.parse(text, normalize=normalize, objectives=objectives) for text in preferences]
+    objectives = session.objectives
+    parsed = [Preference.parse(text, objectives=objectives) for text in preferences]
     parsed = parsed or [Preference.uniform(objectives=objectives)]
     notes = Console(stderr=True)
-    about = f"less {edit.scale:g} times its harm vector; " if edit else ""
-    notes.print(f"base: {chat.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
-    with token_progress(notes, "generating", max_new_tokens) as progress:
-        replies = reply(
-            chat,
+    about = f"less {session.edit.scale:g} times its harm vector; " if session.edit else ""
+    notes.print(f"base: {session.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
+    with progress_bar(max_new_tokens, "generating", "token") as bar:
+        replies = session.reply(
             message,
             parsed,
             beta=beta,
-            safe_set=safe_set,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
-            progress=progress,
+            progress=OnToken(bar.update),
         )
     for preference, text in zip(parsed, replies, strict=True):
         if len(parsed) > 1:

@@ -1,8 +1,5 @@
 """GUI-Gen, guided inference: π(y_t | x, y_<t, p) ∝ π_s(y_t | x, y_<t) · π_r(y_t | x, y_<t, p)^β."""
 
-from .guide import GuidanceLostError
-from .guided_model import GuidedModel
-from .processor import ProSocialProcessor
-from .speculative_model import SpeculativeGuidedModel
+import lazy_loader
 
-__all__ = ["GuidanceLostError", "GuidedModel", "ProSocialProcessor", "SpeculativeGuidedModel"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,8 +8,9 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 from transformers.generation.candidate_generator import CandidateGenerator
 
-from hf_prosocial.cache_name import CACHE
+from hf_prosocial.models import CACHE
 from hf_prosocial.pblora import PBLoraModel
+from hf_prosocial.precision import at_least_fp32
 
 from .follower import crop
 
@@ -54,7 +55,7 @@ class SequenceFollower:
                     logits_to_keep=length - max(kept, length - last),
                     **{CACHE: cache},
                 )
-            cache, new = output[CACHE], output.logits.float()
+            cache, new = output[CACHE], at_least_fp32(output.logits)
             logits = new if logits is None else torch.cat([logits, new], dim=1)
         self._cache, self._ids, self._logits = cache, ids, cast(Tensor, logits)
         return self._logits[:, -last:]

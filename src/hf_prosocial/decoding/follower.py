@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from hf_prosocial.cache_name import CACHE
+from hf_prosocial.models import CACHE
 
 from .columns import named_columns
 from .prefix import PrefixHasher, longest_common_prefixes, same_prefix_parents
@@ -51,7 +51,8 @@ class Follower:
         """Logits of the token after the last column, in the model's dtype.
 
         Args:
-            input_ids, attention_mask: the rows so far, int64, on the model's device.
+            input_ids: the rows so far, int64, on the model's device.
+            attention_mask: 1 for tokens and 0 for padding, likewise.
             lanes: rows with different lanes never share keys and values (they have different preferences).
         """
         rows = input_ids * 2 + attention_mask

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 
 def guided_log_probs(
     base: Float[Tensor, "*rows vocabulary"],
@@ -20,7 +22,8 @@ def guided_log_probs(
     Likewise π_s(token) >= ε · max π_s compares logits: base >= max base + log ε.
 
     Args:
-        base, arm: logits or log-probabilities, fp32; −inf bars a token. `arm` may be None where β is 0.
+        base: logits or log-probabilities, fp32; −inf bars a token.
+        arm: the guide's, likewise; None where β is 0.
         beta: β >= 0.
         safe_set: ε in (0, 1], or None.
 
@@ -46,9 +49,9 @@ def check_strength(beta: float, safe_set: float | None) -> None:
         ValueError: which one.
     """
     if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
-        raise ValueError(f"beta must be a number >= 0, found {beta!r}")
+        raise ProsocialError(f"beta must be a number >= 0, found {beta!r}")
     if safe_set is not None and not 0 < safe_set <= 1:
-        raise ValueError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+        raise ProsocialError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
 
 
 def _check_finite(normaliser: Float[Tensor, "*rows"]) -> None:
@@ -60,4 +63,4 @@ def _check_finite(normaliser: Float[Tensor, "*rows"]) -> None:
         torch._assert_async(~bad.any(), message)
     elif bool(bad.any()):
         rows = sorted(set(bad.nonzero()[:, 0].tolist()))
-        raise ValueError(message.replace("; the", f" in rows {rows}; the"))
+        raise ProsocialError(message.replace("; the", f" in rows {rows}; the"))

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.generation.candidate_generator import AssistedCandidateGeneratorDifferentTokenizers
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.pblora import PBLoraModel, tuner_of
 from hf_prosocial.preference import Preferences
 
 from .follower import Follower
 
 
-class GuidanceLostError(RuntimeError):
+class GuidanceLostError(ProsocialError, RuntimeError):
     """Text was generated, or would be, without the guidance that was asked for."""
 
 
@@ -55,7 +56,8 @@ class Guide(Protocol):
         """log π_r(· | p) of the token after the last column, up to a constant in each row.
 
         Args:
-            input_ids, attention_mask: the rows so far, int64, on the model's device.
+            input_ids: the rows so far, int64, on the model's device.
+            attention_mask: 1 for tokens and 0 for padding, likewise.
             lanes: rows with different lanes have different preferences.
             weights: p of each row, or the one p of all rows.
         """
@@ -78,15 +80,15 @@ class PBLoraGuide:
         self._follower = Follower(self.model, refuse_foreign_assistant)
 
     def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
-        """As `Guide.weights`."""
+        """The preference's weights p, on the model's device."""
         return self._tuner.preference_weights(preference, self._adapter)
 
     def check(self) -> None:
-        """As `Guide.check`."""
+        """Raise where the adapters are no longer those that the guide was made for."""
         check_ready(self._tuner, self._adapter)
 
     def reset(self) -> None:
-        """As `Guide.reset`."""
+        """Forget all rows; the weights have changed."""
         self._tuner.refuse_edited_base()
         self._follower.reset()
 
@@ -97,7 +99,7 @@ class PBLoraGuide:
         lanes: Int[Tensor, " rows"],
         weights: Float[Tensor, "*rows k"],
     ) -> Float[Tensor, "rows vocabulary"]:
-        """As `Guide.next_logits`, by one forward pass."""
+        """log π_r(· | p) of the token after the last column, up to a constant in each row, by one forward pass."""
         with self._tuner.preference_state.using(self._adapter, weights):
             return self._follower.next_logits(input_ids, attention_mask, lanes)
 
@@ -110,12 +112,12 @@ def check_ready(tuner: PBLoraModel, adapter: str) -> None:
     """
     check_evaluating(tuner)
     if tuner.active_adapters != [adapter]:
-        raise ValueError(
+        raise ProsocialError(
             f"the ARM's active adapter was {adapter!r} and is now {tuner.active_adapters}; make a new "
             "ProSocialProcessor after set_adapter"
         )
     if tuner.disabled:
-        raise ValueError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+        raise ProsocialError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
 
 
 def check_evaluating(model: nn.Module) -> None:
@@ -125,7 +127,7 @@ def check_evaluating(model: nn.Module) -> None:
         ValueError: it is.
     """
     if model.training:
-        raise ValueError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
+        raise ProsocialError("the ARM is in training mode, where dropout makes it random; call arm.eval()")
 
 
 def refuse_foreign_assistant() -> None:

@@ -9,11 +9,10 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hf_prosocial.cache_name import CACHE, given_cache
-from hf_prosocial.identity import base_parameters
-from hf_prosocial.memory import sharing_weights
-from hf_prosocial.pblora import tuner_of
-from hf_prosocial.pblora.from_lora import OBJECTIVE, pblora_of, without_adapters
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import CACHE, base_parameters, given_cache, sharing_weights
+from hf_prosocial.pblora import OBJECTIVE, pblora_of, tuner_of, without_adapters
+from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preference, Preferences
 
 from .columns import named_columns
@@ -64,11 +63,11 @@ class GuidedModel(WrappingModel):
         _check_shared(base, arm)
         if isinstance(arm.base_model, LoraModel):
             if preference is not None:
-                raise ValueError("a plain LoRA has one preference baked in, so that it takes none")
+                raise ProsocialError("a plain LoRA has one preference baked in, so that it takes none")
             arm = pblora_of(arm, without_adapters(sharing_weights(cast(PreTrainedModel, arm.get_base_model()))))
             preference = Preference.one_hot(OBJECTIVE, objectives=(OBJECTIVE,))
         elif preference is None:
-            raise ValueError("give a preference: without one, nothing says where to guide")
+            raise ProsocialError("give a preference: without one, nothing says where to guide")
         tuner_of(arm).refuse_edited_base()
         super().__init__(base.config)
         # Modules of its own over the same memory: what is done to the given ARM later does not reach in here.
@@ -101,12 +100,18 @@ class GuidedModel(WrappingModel):
         cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """As the base's: B rows in, guided log-probabilities (B, tokens, vocabulary) out, fp32.
+        """B rows in, guided log-probabilities (B, tokens, vocabulary) out, fp32.
 
         Args:
-            input_ids, attention_mask, position_ids, inputs_embeds, use_cache, logits_to_keep: as the base's.
-            past_key_values, cache: one that this model returned, by the older or the newer name, or none.
+            input_ids: (B, tokens), int64.
+            attention_mask: 1 for tokens and 0 for padding, or the base's own form of it.
+            position_ids: (B, tokens), int64.
+            past_key_values: the cache that this model returned, or none.
+            inputs_embeds: (B, tokens, width), in place of the ids.
             labels: for `loss`, the mean negative guided log-probability, with the base's shift and −100.
+            use_cache: whether a cache is returned; by default as the configuration says.
+            logits_to_keep: how many of the last columns are returned, or which; 0 is all.
+            cache: the newer name of `past_key_values`.
             kwargs: further inputs of the base; hidden states and attentions are not returned.
 
         Raises:
@@ -138,7 +143,7 @@ class GuidedModel(WrappingModel):
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: output.get(CACHE)})
 
     def _combined(self, logits: Float[Tensor, "twice tokens vocabulary"]) -> Float[Tensor, "rows tokens vocabulary"]:
-        base, guide = logits.float().chunk(2)
+        base, guide = at_least_fp32(logits).chunk(2)
         return guided_log_probs(base, guide, beta=self.beta, safe_set=self.safe_set)
 
     def _weights(self, inputs: Tensor, cache: TwofoldCache | None) -> Float[Tensor, "*rows k"]:
@@ -151,7 +156,9 @@ class GuidedModel(WrappingModel):
         if inputs.ndim == 2 and begins:
             return weights[self._lanes.of(inputs)]
         if rows % count or (inputs.ndim == 3 and rows != count):
-            raise ValueError(f"{count} preferences were given, but the batch has {rows} rows; give as many as it has")
+            raise ProsocialError(
+                f"{count} preferences were given, but the batch has {rows} rows; give as many as it has"
+            )
         return weights.repeat_interleave(rows // count, dim=0)
 
     def _prepare_generation_config(self, *args: Any, **kwargs: Any) -> Any:
@@ -165,7 +172,7 @@ class GuidedModel(WrappingModel):
         asked = [name for name in ("output_attentions", "output_hidden_states") if kwargs.get(name)]
         if asked:
             wanted = asked[0].removeprefix("output_")
-            raise ValueError(f"a GuidedModel returns no {wanted}, because it has two of each; ask the base")
+            raise ProsocialError(f"a GuidedModel returns no {wanted}, because it has two of each; ask the base")
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The base's."""
@@ -177,7 +184,7 @@ class GuidedModel(WrappingModel):
     ) -> Any:
         # generate's own caches are for B rows; prefilling in chunks would make them before the first forward pass.
         if generation_config.prefill_chunk_size is not None:
-            raise ValueError("a GuidedModel cannot be prefilled in chunks (prefill_chunk_size)")
+            raise ProsocialError("a GuidedModel cannot be prefilled in chunks (prefill_chunk_size)")
         generation: Any = super()
         result = generation._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         cache = model_kwargs.get(CACHE)
@@ -189,7 +196,7 @@ class GuidedModel(WrappingModel):
         generation: Any = super()
         processors = generation._get_logits_processor(*args, **kwargs)
         if any(isinstance(processor, GuidedProcessor) for processor in processors):
-            raise ValueError(
+            raise ProsocialError(
                 "a GuidedModel guides by itself, and a ProSocialProcessor beside it would guide twice; leave it out, "
                 "or give it to the base's generate"
             )
@@ -214,7 +221,7 @@ def _check_shared(base: PreTrainedModel, arm: PeftModel) -> None:
     others = {name: weight.data_ptr() for name, weight in base_parameters(arm).items()}
     differing = [name for name in own if others.get(name) != own[name]]
     if differing or own.keys() != others.keys():
-        raise ValueError(
+        raise ProsocialError(
             f"the ARM is not an adapter on this base's own weights ({len(differing)} of {len(own)} tensors differ): "
             "another model, an edited base or a second copy. Load it on the base, load_arm(id, base), or guide by "
             "ProSocialProcessor(arm, preference), which runs two models"

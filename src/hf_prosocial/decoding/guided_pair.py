@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
@@ -30,7 +31,8 @@ class GuidedPair(WrappingModel):
         base: the model to guide.
         arm: from `load_arm`, in evaluation mode.
         preference: one for all rows.
-        beta, safe_set: as `ProSocialProcessor`'s.
+        beta: strength of guidance, >= 0.
+        safe_set: ε in (0, 1], or None.
         tokenizer: both models'; see `ProSocialProcessor`.
 
     Raises:
@@ -71,7 +73,7 @@ class GuidedPair(WrappingModel):
             ValueError: `use_cache`: whole sequences alone are scored here; `generate` keeps caches of its own.
         """
         if use_cache:
-            raise ValueError("a GuidedPair scores whole sequences, without a cache; call generate for text")
+            raise ProsocialError("a GuidedPair scores whole sequences, without a cache; call generate for text")
         check_ready(self._tuner, self._adapter)
         self._tuner.refuse_edited_base()
         own = whole_logits(self.base, input_ids, attention_mask)

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences
 
 from .guidance import check_strength, guided_log_probs
@@ -51,14 +53,14 @@ class GuidedProcessor(LogitsProcessor):
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Guided log-probabilities, fp32, of the same shape; `scores` is left as it is, and its −inf stay −inf."""
+        """Guided log-probabilities, at least fp32, of the same shape; `scores` is left as it is, and its −inf stay −inf."""
         self._check_call(input_ids, scores)
         self.calls += 1
         if self.beta == 0 and self.safe_set is None:
             return scores
         arm_logits = None if self.beta == 0 else self._arm_logits(input_ids, scores)
         return guided_log_probs(
-            scores.float(),
+            at_least_fp32(scores),
             arm_logits,
             beta=self.beta,
             safe_set=self.safe_set,
@@ -97,7 +99,7 @@ class GuidedProcessor(LogitsProcessor):
             mask = self._given_mask.extended(input_ids)
         logits = self._guide.next_logits(input_ids, mask, lanes, self._lanes.rows(lanes))
         width = shared_width(scores.shape[-1], logits.shape[-1], self._tokenizer_length)
-        logits = logits[:, :width].to(scores.device).float()
+        logits = at_least_fp32(logits[:, :width].to(scores.device))
         if width == scores.shape[-1]:
             return logits
         return torch.nn.functional.pad(logits, (0, scores.shape[-1] - width), value=-torch.inf)
@@ -106,12 +108,12 @@ class GuidedProcessor(LogitsProcessor):
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "score_rows vocabulary"]
     ) -> None:
         if input_ids.shape[1] == 0:
-            raise ValueError(
+            raise ProsocialError(
                 "generation from inputs_embeds shows no token ids at its first step, so the ARM cannot follow; pass "
                 "input_ids to generate"
             )
         if input_ids.shape[0] != scores.shape[0]:
-            raise ValueError(f"{input_ids.shape[0]} rows of ids, but {scores.shape[0]} rows of scores")
+            raise ProsocialError(f"{input_ids.shape[0]} rows of ids, but {scores.shape[0]} rows of scores")
         check_evaluating(self._guide.arm)
         self._guide.check()
 

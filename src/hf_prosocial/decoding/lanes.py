@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 
 class Lanes:
     """Expands preferences, one a prompt, over the rows that `generate` makes of the prompts.
@@ -30,7 +32,7 @@ class Lanes:
             return torch.zeros(rows, dtype=torch.long, device=input_ids.device)
         count = len(self.weights)
         if rows % count:
-            raise ValueError(
+            raise ProsocialError(
                 f"{count} preferences were given, but generation has {rows} rows; give one preference, or as many as "
                 "there are prompts in the batch"
             )
@@ -39,7 +41,7 @@ class Lanes:
         if each > 1 and not self._continues(input_ids, each):
             groups = input_ids.view(count, each, -1)
             if not torch.equal(groups, groups[:, :1].expand_as(groups)):
-                raise ValueError(
+                raise ProsocialError(
                     f"{count} preferences were given for {rows} rows, {each} a preference, but the rows of one "
                     f"preference hold different prompts; give {rows} preferences, one a prompt"
                 )

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 
 def mask_from_padding(
     input_ids: Int[Tensor, "rows length"], pad_token_id: int | None, bos_token_id: int | None
@@ -20,14 +22,14 @@ def mask_from_padding(
     runs = leading.sum(-1)
     if pad_token_id == bos_token_id:
         if bool((runs != runs[0]).any().item()):
-            raise ValueError(
+            raise ProsocialError(
                 f"the pad token (id {pad_token_id}) is also bos, and rows begin with {runs.tolist()} of them, "
                 "so padding cannot be told from real tokens; pass prompt_attention_mask=inputs['attention_mask']"
             )
         # All rows begin alike: a batch padded on the left has one row without padding, so these are real tokens.
         return torch.ones_like(input_ids)
     if bool((runs == input_ids.shape[1]).any().item()):
-        raise ValueError(f"a row holds nothing but the pad token (id {pad_token_id}); every prompt needs a token")
+        raise ProsocialError(f"a row holds nothing but the pad token (id {pad_token_id}); every prompt needs a token")
     return 1 - leading
 
 
@@ -40,7 +42,7 @@ class GivenMask:
 
     def __init__(self, mask: Int[Tensor, "prompts length"]) -> None:
         if not bool(((mask == 0) | (mask == 1)).all().item()) or bool((mask.sum(-1) == 0).any().item()):
-            raise ValueError("prompt_attention_mask must be 0 and 1, with a 1 in every row")
+            raise ProsocialError("prompt_attention_mask must be 0 and 1, with a 1 in every row")
         self._mask = mask.long()
         self._prompt: Tensor | None = None
 
@@ -54,20 +56,20 @@ class GivenMask:
         prompts, length = self._mask.shape
         rows = len(input_ids)
         if input_ids.shape[1] < length or rows % prompts:
-            raise ValueError(
+            raise ProsocialError(
                 f"prompt_attention_mask has shape {(prompts, length)}, but generation has rows of shape "
                 f"{tuple(input_ids.shape)}; expected a multiple of {prompts} rows of {length} tokens or more"
             )
         prompt = input_ids[:, :length]
         if self._prompt is None:
             if input_ids.shape[1] != length:
-                raise ValueError(
+                raise ProsocialError(
                     f"prompt_attention_mask has {length} columns, but the prompt has {input_ids.shape[1]}; pass the "
                     "attention_mask that goes with the input_ids"
                 )
             self._prompt = prompt[:: rows // prompts].clone()
         if not torch.equal(self._prompt.repeat_interleave(rows // prompts, dim=0), prompt):
-            raise ValueError(
+            raise ProsocialError(
                 "prompt_attention_mask was given for another prompt; make a ProSocialProcessor for each prompt, or "
                 "leave the mask out where padding can be told from the ids"
             )

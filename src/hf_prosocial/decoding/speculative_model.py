@@ -8,8 +8,10 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hf_prosocial.cache_name import CACHE, given_cache
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import CACHE, given_cache
 from hf_prosocial.pblora import tuner_of
+from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preference
 
 from .drafts import ArmDrafts, SequenceFollower
@@ -35,7 +37,9 @@ class SpeculativeGuidedModel(WrappingModel):
     Args:
         base: the large model.
         arm: from `load_arm`, on a smaller base that shares the tokenizer, in evaluation mode.
-        preference, beta, safe_set: as of `ProSocialProcessor`.
+        preference: of the prompt.
+        beta: strength of guidance, >= 0.
+        safe_set: ε in (0, 1], or None.
         draft_tokens: γ >= 1. More pay where the ARM is much smaller and often right.
 
     Raises:
@@ -54,10 +58,10 @@ class SpeculativeGuidedModel(WrappingModel):
         draft_tokens: int = 3,
     ) -> None:
         if isinstance(base, GuidedModel):
-            raise ValueError("the base is guided already; pass the model inside")
+            raise ProsocialError("the base is guided already; pass the model inside")
         check_strength(beta, safe_set)
         if draft_tokens < 1:
-            raise ValueError(f"draft_tokens must be 1 or more, found {draft_tokens}")
+            raise ProsocialError(f"draft_tokens must be 1 or more, found {draft_tokens}")
         super().__init__(base.config)
         tuner = tuner_of(arm)
         tuner.refuse_edited_base()
@@ -78,13 +82,13 @@ class SpeculativeGuidedModel(WrappingModel):
             ValueError: nothing was drafted yet.
         """
         if self._drafts is None or self._drafts.drafted == 0:
-            raise ValueError("nothing was drafted yet; call generate first")
+            raise ProsocialError("nothing was drafted yet; call generate first")
         return self._drafts.accepted / self._drafts.drafted
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' `generate`, in its assisted mode, with the ARM as the assistant."""
         if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens") is not None:
-            raise ValueError("the ARM drafts already; no other assistant, and no prompt lookup")
+            raise ProsocialError("the ARM drafts already; no other assistant, and no prompt lookup")
         generation: Any = super()
         return generation.generate(*args, assistant_model=self.arm.base_model.model, **kwargs)
 
@@ -104,8 +108,12 @@ class SpeculativeGuidedModel(WrappingModel):
 
         Args:
             input_ids: the tokens that are not in the cache yet.
-            attention_mask, position_ids, use_cache, logits_to_keep: as the base's.
-            past_key_values, cache: the base's, by the older or the newer name, or none.
+            attention_mask: 1 for tokens and 0 for padding.
+            position_ids: (1, tokens), int64.
+            past_key_values: the base's cache, or none.
+            use_cache: whether a cache is returned.
+            logits_to_keep: how many of the last columns are returned, or which; 0 is all.
+            cache: the newer name of `past_key_values`.
             sequence: all tokens so far; `generate` passes it. By default `input_ids`, where there is no cache.
             kwargs: further inputs of the base.
 
@@ -123,7 +131,7 @@ class SpeculativeGuidedModel(WrappingModel):
             **{CACHE: cache},
             **kwargs,
         )
-        own = output.logits.float()
+        own = at_least_fp32(output.logits)
         arm = self._follower.logits(sequence.to(self.arm.device), own.shape[1], self._preference).to(own.device)
         shared_width(own.shape[-1], arm.shape[-1], None)
         logits = guided_log_probs(own, arm, beta=self.beta, safe_set=self.safe_set)
@@ -134,13 +142,13 @@ class SpeculativeGuidedModel(WrappingModel):
     ) -> Tensor:
         check_ready(self._tuner, self._adapter)
         if len(input_ids) != 1:
-            raise ValueError(f"one prompt at a time can be drafted for, without beams; found {len(input_ids)} rows")
+            raise ProsocialError(f"one prompt at a time can be drafted for, without beams; found {len(input_ids)} rows")
         if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 and bool((attention_mask == 0).any()):
-            raise ValueError("the prompt is padded; with one prompt there is nothing to pad for")
+            raise ProsocialError("the prompt is padded; with one prompt there is nothing to pad for")
         if sequence is not None:
             return sequence
         if cache is not None and int(cache.get_seq_length()) > 0:
-            raise ValueError("with a cache, the ARM needs all tokens so far: pass sequence=")
+            raise ProsocialError("with a cache, the ARM needs all tokens so far: pass sequence=")
         return input_ids
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -151,7 +159,7 @@ class SpeculativeGuidedModel(WrappingModel):
     def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> ArmDrafts:
         settings, logits_processor = kwargs["generation_config"], kwargs["logits_processor"]
         if any(isinstance(processor, GuidedProcessor) for processor in logits_processor):
-            raise ValueError("a ProSocialProcessor beside a SpeculativeGuidedModel would guide twice; leave it out")
+            raise ProsocialError("a ProSocialProcessor beside a SpeculativeGuidedModel would guide twice; leave it out")
         self._tuner.refuse_edited_base()
         self._follower.reset()
         self._drafts = ArmDrafts(

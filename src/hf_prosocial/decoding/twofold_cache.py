@@ -8,6 +8,8 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from hf_prosocial.errors import ProsocialError
+
 from .roomy_layer import RoomyLayer
 
 
@@ -25,7 +27,7 @@ class TwofoldCache(Cache):
 
     def __init__(self, cache: Cache) -> None:
         if cache.get_seq_length() > 0:
-            raise ValueError(
+            raise ProsocialError(
                 "the cache holds keys and values of one model alone; pass a cache that a GuidedModel returned, or none"
             )
         self._rows = 0
@@ -40,7 +42,7 @@ class TwofoldCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """As any cache's, of 2B rows."""
+        """Add keys and values of 2B rows to a layer."""
         self._rows = len(key_states) // 2
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 

@@ -2,7 +2,8 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from hf_prosocial.identity import tokenizer_hash
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import tokenizer_hash
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, recorded_hash: str | None) -> None:
@@ -12,7 +13,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, recorded_hash: str | Non
         ValueError: another vocabulary.
     """
     if recorded_hash is not None and tokenizer_hash(tokenizer) != recorded_hash:
-        raise ValueError(
+        raise ProsocialError(
             f"the tokenizer {tokenizer.name_or_path!r} ({len(tokenizer)} tokens) has another vocabulary than the one "
             "that the ARM was trained with, so its token ids would mean other tokens; guide a model that shares the "
             "ARM's tokenizer"
@@ -23,7 +24,8 @@ def shared_width(base_width: int, arm_width: int, tokenizer_length: int | None) 
     """How many leading columns both models' logits share; the rest is padding of the vocabulary.
 
     Args:
-        base_width, arm_width: columns of the base's scores and of the ARM's logits.
+        base_width: columns of the base's scores.
+        arm_width: columns of the ARM's logits.
         tokenizer_length: the number of tokens, where a tokenizer is known.
 
     Raises:
@@ -31,14 +33,14 @@ def shared_width(base_width: int, arm_width: int, tokenizer_length: int | None) 
     """
     if tokenizer_length is None:
         if base_width != arm_width:
-            raise ValueError(
+            raise ProsocialError(
                 f"the base scores {base_width} tokens and the ARM {arm_width}. If both share a tokenizer and differ "
                 "only in padding of the vocabulary, pass tokenizer= to ProSocialProcessor; otherwise (another model "
                 "family, or assisted decoding whose assistant has another tokenizer) this ARM cannot guide this base"
             )
         return base_width
     if tokenizer_length > min(base_width, arm_width):
-        raise ValueError(
+        raise ProsocialError(
             f"the tokenizer has {tokenizer_length} tokens, but the base scores {base_width} and the ARM {arm_width}; "
             "the vocabularies differ by more than padding, so this ARM cannot guide this base"
         )

@@ -4,6 +4,8 @@ from typing import Any, NoReturn
 
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 
+from hf_prosocial.errors import ProsocialError
+
 
 class WrappingModel(PreTrainedModel, GenerationMixin):
     """A model around others: it generates as any model does, and refuses what would lose one of them.
@@ -23,7 +25,7 @@ class WrappingModel(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: always.
         """
-        raise ValueError(
+        raise ProsocialError(
             f"continuous batching runs one model with a cache of its own, which a {type(self).__name__} is not; use "
             "generate with a batch of prompts"
         )
@@ -34,7 +36,7 @@ class WrappingModel(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: always.
         """
-        raise ValueError(f"a {type(self).__name__} is several models; save its adapter: arm.save_pretrained(...)")
+        raise ProsocialError(f"a {type(self).__name__} is several models; save its adapter: arm.save_pretrained(...)")
 
     @classmethod
     def _can_set_experts_implementation(cls) -> bool:

@@ -4,21 +4,6 @@ vector = HarmVector.extract("base-dir", "harmful-dir-or-adapter", density=0.10)
 vector.subtract("base-dir", scale=0.5, out="safe-dir")
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from .checkpoint import Checkpoint, open_checkpoint
-from .record import Scope, TensorRecord, VectorRecord
-
-if TYPE_CHECKING:
-    from .harm_vector import HarmVector
-
-__all__ = ["Checkpoint", "HarmVector", "Scope", "TensorRecord", "VectorRecord", "open_checkpoint"]
-
-
-def __getattr__(name: str) -> object:
-    # Loaded when first asked for: it needs torch, which takes longer to load than subtracting from a file takes.
-    if name == "HarmVector":
-        from .harm_vector import HarmVector
-
-        return HarmVector
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,6 @@
 """θ ∓ λ · τ_m on files; without torch, which takes longer to load than this takes."""
 
-import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -8,19 +8,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from hf_prosocial.files import write_json
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import distance
+from hf_prosocial.records import (
+    ADDED,
+    RECORD_NAME,
+    RECORDED_PACKAGES,
+    SUBTRACTED,
+    Choice,
+    EditRecord,
+    read_choice,
+    read_publication,
+)
 
 from .checkpoint import Checkpoint, open_checkpoint
-from .choice import Choice, read_choice
-from .record import RECORD_NAME, RECORDED_PACKAGES
+from .checkpoint_weights import CheckpointWeights
 from .rewrite import beside, check_free, edited_hashes, write_edited
 from .rounding import from_float32, to_float32
 from .shard import TensorEntry
 from .vector_file import VectorFile
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,29 +56,29 @@ class CheckpointEdit:
         check_free(out, overwrite=overwrite)
         checkpoint = self._open(base)
         if out.resolve() == checkpoint.folder.resolve():
-            raise ValueError(f"{out} is the checkpoint to be edited; choose another place")
+            raise ProsocialError(f"{out} is the checkpoint to be edited; choose another place")
         needed = sum(file.stat().st_size for file in checkpoint.files)
         with ThreadPoolExecutor(1) as pool, beside(out, needed=needed, overwrite=overwrite) as work:
             # Hashing the base takes as long as writing, so both run at once; nothing stands at `out` before both end.
             identity = pool.submit(_nothing if allow_mismatch else self._check_identity, checkpoint)
             written = write_edited(checkpoint, work, self._change)
-            identity.result()
-            record: dict[str, Any] = {
-                "made_by": f"HarmVector.{self.verb}",
-                "base": str(base),
-                "scale": self.scale,
-                "vector": self.vector.record.to_dict(),
-                "vector_source": self.vector.source,
-                "vector_hash": self.vector.content_hash(),
-                "sha256": written.hashes,
-                "left_out": written.left_out,
-                "versions": {name: version(name) for name in RECORDED_PACKAGES},
-            }
-            if evidence is not None:
-                record["evidence"] = evidence.content
-                for picture in evidence.pictures:
-                    shutil.copy(picture, work / picture.name)
-            write_json(work / RECORD_NAME, record)
+            off = identity.result()
+            record = EditRecord(
+                made_by=SUBTRACTED if self.verb == "subtract" else ADDED,
+                base=str(base),
+                scale=self.scale,
+                vector=self.vector.record,
+                vector_source=self.vector.source,
+                vector_hash=self.vector.content_hash(),
+                sha256=written.hashes,
+                left_out=written.left_out,
+                versions={name: version(name) for name in RECORDED_PACKAGES},
+                base_distance=off,
+                evidence=None if evidence is None else evidence.record,
+            )
+            for picture in [] if evidence is None else evidence.pictures:
+                shutil.copy(picture, work / picture.name)
+            record.write(work / RECORD_NAME)
         return out
 
     def hashes(self, base: str | Path) -> dict[str, str]:
@@ -81,7 +93,7 @@ class CheckpointEdit:
 
     def _open(self, base: str | Path) -> Checkpoint:
         if not math.isfinite(self.scale):
-            raise ValueError(f"scale must be a finite number, found {self.scale}")
+            raise ProsocialError(f"scale must be a finite number, found {self.scale}")
         checkpoint = open_checkpoint(base)
         self._check_layout(checkpoint)
         return checkpoint
@@ -101,7 +113,7 @@ class CheckpointEdit:
                 edited = to_float32(piece[places], entry.dtype) + np.float32(factor) * values[low:high]
             piece[places], finite = from_float32(edited, entry.dtype)
             if not finite:
-                raise ValueError(
+                raise ProsocialError(
                     f"{entry.name} would get entries that are not finite in {entry.dtype}; lower the scale"
                 )
 
@@ -111,30 +123,39 @@ class CheckpointEdit:
         record = self.vector.record
         for name, tensor in record.tensors.items():
             found = checkpoint.tensors.get(name)
-            if found is None or (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
-                has = "does not hold it" if found is None else f"has {found.dtype} {found.shape}"
-                raise ValueError(
-                    f"the vector was made for {record.base}, where {name} is {tensor.dtype} {tensor.shape}; "
-                    f"{checkpoint.folder} {has}"
+            if found is None or found.shape != tensor.shape:
+                has = "does not hold it" if found is None else f"has {found.shape}"
+                raise ProsocialError(
+                    f"the vector was made for {record.base}, where {name} is {tensor.shape}; {checkpoint.folder} {has}"
                 )
 
-    def _check_identity(self, checkpoint: Checkpoint) -> None:
+    def _check_identity(self, checkpoint: Checkpoint) -> str | None:
+        """Refuse another base; how far it is off where the same weights are stored otherwise."""
         record = self.vector.record
         if self.verb == "add":
             file = checkpoint.folder / RECORD_NAME
-            made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-            if made.get("vector") != json.loads(json.dumps(record.to_dict())):
-                raise ValueError(
+            made = read_publication(file) if file.is_file() else None
+            if not isinstance(made, EditRecord) or made.vector != record:
+                raise ProsocialError(
                     f"{checkpoint.folder} is no checkpoint that this vector was subtracted from (by its "
                     f"{RECORD_NAME}); allow_mismatch=True adds it nevertheless"
                 )
-            return
+            return None
         actual = checkpoint.weight_hash()
-        if actual != record.base_hash:
-            raise ValueError(
-                f"the vector was made for {record.base} (weights {record.base_hash[:12]}...), {checkpoint.folder} has "
-                f"{actual[:12]}...; allow_mismatch=True subtracts it nevertheless"
-            )
+        if actual == record.base_hash:
+            return None
+        said = f"{checkpoint.folder} has {actual[:12]}..."
+        if record.base_sketch is not None:
+            weights = CheckpointWeights(checkpoint)
+            off = distance(record.base_sketch, weights, hashed=weights.stored_as(record.base_sketch.dtype))
+            if off.same:
+                logger.warning("%s holds the vector's base in another storage: %s", checkpoint.folder, off)
+                return str(off)
+            said += f" ({off})"
+        raise ProsocialError(
+            f"the vector was made for {record.base} (weights {record.base_hash[:12]}...), {said}; "
+            "allow_mismatch=True subtracts it nevertheless"
+        )
 
 
 def _nothing(checkpoint: Checkpoint) -> None:
@@ -166,8 +187,8 @@ def chosen_scale(vector: VectorFile, choice: Choice | None) -> float:
         ValueError: no sweep, or one that chose the base or another vector.
     """
     if choice is None:
-        raise ValueError("scale='auto' takes λ from a sweep; give its folder as evidence")
+        raise ProsocialError("scale='auto' takes λ from a sweep; give its folder as evidence")
     scale = choice.scale
     if VectorFile(choice.vector_file).record != vector.record:
-        raise ValueError(f"the sweep in {choice.folder} chose {choice.vector_file}, which is another vector")
+        raise ProsocialError(f"the sweep in {choice.folder} chose {choice.vector_file}, which is another vector")
     return scale

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from hf_prosocial.errors import ProsocialError
 
 from .shard import TensorEntry, read_header
 
@@ -13,7 +14,6 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CHUNK = 2**22
 """Entries that are worked on at a time: 16 MiB in fp32."""
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.pkl", "*.tflite")
 
 
@@ -47,10 +47,10 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def open_checkpoint(
-    path_or_id: str | Path, *, revision: str | None = None, token: str | bool | None = None
-) -> Checkpoint:
-    """Open a directory, or download a Hub repository and open that; headers are read and checked, weights are not.
+def open_checkpoint(path_or_id: str | Path) -> Checkpoint:
+    """Open a base as `find_base` takes it: a directory, a GGUF file (dequantised once) or a Hub id.
+
+    Headers are read and checked, weights are not.
 
     Raises:
         FileNotFoundError: no such directory, or a file that the index names is not there.
@@ -58,19 +58,15 @@ def open_checkpoint(
     """
     folder = Path(path_or_id)
     if not folder.is_dir():
-        if not _HUB_ID.fullmatch(str(path_or_id)):
-            raise FileNotFoundError(f"no directory {path_or_id}, and no Hub id either")
-        from huggingface_hub import snapshot_download
+        # It loads torch and transformers, which takes longer than editing a directory does.
+        from hf_prosocial.models import find_base
 
-        downloaded = snapshot_download(
-            str(path_or_id), revision=revision, token=token, ignore_patterns=list(_OTHER_WEIGHTS)
-        )
-        folder = Path(downloaded)
+        folder = find_base(path_or_id).checkpoint()
     if (folder / SINGLE).is_file():
         return Checkpoint(folder, read_header(folder / SINGLE)[0])
     if (folder / INDEX).is_file():
         return Checkpoint(folder, _sharded(folder))
-    raise ValueError(_no_weights(folder))
+    raise ProsocialError(_no_weights(folder))
 
 
 def chunks(entry: TensorEntry) -> Iterator[tuple[int, int]]:
@@ -92,18 +88,18 @@ def _sharded(folder: Path) -> dict[str, TensorEntry]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(weight_map.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is not an index with a weight_map: {error!r}") from error
+        raise ProsocialError(f"{index} is not an index with a weight_map: {error!r}") from error
     tensors: dict[str, TensorEntry] = {}
     for name in names:
         # A name with a folder in it could lead out of the directory.
         if not isinstance(name, str) or Path(name).name != name or "\\" in name:
-            raise ValueError(f"{index} names {name!r}; a shard must be a file of the same directory")
+            raise ProsocialError(f"{index} names {name!r}; a shard must be a file of the same directory")
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{index} names {name}, which is not in {folder}")
         found = read_header(folder / name)[0]
         promised = {tensor for tensor, file in weight_map.items() if file == name}
         if promised != set(found):
-            raise ValueError(
+            raise ProsocialError(
                 f"{index} does not fit {name}: missing there {some_of(promised - set(found))}, not in the index "
                 f"{some_of(set(found) - promised)}"
             )

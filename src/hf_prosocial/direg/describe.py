@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from .record import VectorRecord
+from hf_prosocial.records import VectorRecord
+
 from .selection import kind_of, layer_of
 
 

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 from .checkpoint import Checkpoint, open_checkpoint, some_of
 from .lora import LoraDelta, is_adapter
 from .shard import TensorEntry
@@ -84,10 +86,10 @@ def open_difference(
         ValueError: a contrast that is not a number above 0, copies that do not fit the base, or of two kinds.
     """
     if not 0 < contrast < math.inf:
-        raise ValueError(f"contrast must be a number above 0, found {contrast}")
+        raise ProsocialError(f"contrast must be a number above 0, found {contrast}")
     kinds = {is_adapter(Path(copy)) for copy in (harmful, benign) if copy is not None}
     if len(kinds) > 1:
-        raise ValueError(
+        raise ProsocialError(
             f"{harmful} and {benign} must both be checkpoints or both be adapters, fine-tuned the same way"
         )
     if kinds == {True}:
@@ -107,7 +109,7 @@ def check_same_layout(base: Checkpoint, copy: Checkpoint) -> None:
     """
     missing, extra = set(base.tensors) - set(copy.tensors), set(copy.tensors) - set(base.tensors)
     if missing or extra:
-        raise ValueError(
+        raise ProsocialError(
             f"{copy.folder} is no copy of {base.folder}: it lacks {some_of(missing)} and has besides "
             f"{some_of(extra)}. Fine-tune this base, and save both with the same version of transformers"
         )
@@ -115,11 +117,11 @@ def check_same_layout(base: Checkpoint, copy: Checkpoint) -> None:
         other = copy.tensors[name]
         for what, expected, found in (("shape", entry.shape, other.shape), ("dtype", entry.dtype, other.dtype)):
             if expected != found:
-                raise ValueError(f"{name} has {what} {found} in {copy.folder}, but {expected} in {base.folder}")
+                raise ProsocialError(f"{name} has {what} {found} in {copy.folder}, but {expected} in {base.folder}")
         if not entry.floating and any(
             one != two for one, two in zip(entry.byte_pieces(), other.byte_pieces(), strict=True)
         ):
-            raise ValueError(
+            raise ProsocialError(
                 f"{name} is {entry.dtype} and differs between {base.folder} and {copy.folder}; such entries cannot be "
                 "edited. Dequantise both, or fine-tune without changing them"
             )

@@ -1,5 +1,6 @@
 """The copies that a harm vector is taken from: a base fine-tuned on completions, harmful ones or benign ones."""
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -8,14 +9,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from hf_prosocial.chat import padding_id
-from hf_prosocial.files import write_json, write_text
+from hf_prosocial.data import CompletionCollator, Completions, padding_id, read_completions
+from hf_prosocial.io import parse_recipe, write_text
+from hf_prosocial.models import find_base
+from hf_prosocial.records import COPY_KIND, RECORD_NAME, CopyRecord
 
-from .completions import CompletionCollator, Completions
-from .record import RECORD_NAME
-
-COPY_KIND = "fine-tuned copy"
-"""How a copy's prosocial.json says what it is; such a directory is never pushed."""
+logger = logging.getLogger(__name__)
 
 _WARNING_CARD = """# Not for use, not for publication
 
@@ -64,7 +63,7 @@ def finetune_copy(
     """
     output = Path(str(args.output_dir))
     # The card and the mark come first, so that an interrupted run leaves no checkpoint without them.
-    mark_copy(output, {"recipe": asdict(recipe)})
+    mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe)))
     if not recipe.full:
         targets: Any = recipe.target_modules[0] if recipe.target_modules == ["all-linear"] else recipe.target_modules
         lora = LoraConfig(r=recipe.r, lora_alpha=cast(int, recipe.lora_alpha), target_modules=targets)
@@ -81,13 +80,36 @@ def finetune_copy(
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        record = {"recipe": asdict(recipe), "rows": len(completions), "log": trainer.state.log_history}
-        mark_copy(output, record)
+        mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe), len(completions), trainer.state.log_history))
     return output
 
 
-def mark_copy(folder: Path, record: dict[str, Any]) -> None:
+def mark_copy(folder: Path, record: CopyRecord) -> None:
     """Write the warning card, and a prosocial.json that says what this is."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "README.md", _WARNING_CARD)
-    write_json(folder / RECORD_NAME, {"kind": COPY_KIND, **record})
+    record.write(folder / RECORD_NAME)
+
+
+def finetune_from(arguments: list[str]) -> Path:
+    """Fine-tune a copy by options, `--config FILE` and fields over it, and save it, with its warning card.
+
+    Raises:
+        OSError: no such base or file.
+        ProsocialError: an unreadable recipe, or data without a row to train on.
+    """
+    recipe, training = parse_recipe(arguments, CopyRecipe, TrainingArguments)
+    source = find_base(recipe.base)
+    logger.info("base: %s", source.description)
+    dtype = recipe.base_dtype if recipe.base_dtype == "auto" else getattr(torch, recipe.base_dtype)
+    model, tokenizer = source.load(dtype)
+    completions = read_completions(recipe.data, tokenizer, recipe.max_length)
+    logger.info("%s: %s", recipe.data, completions.report())
+    torch.manual_seed(training.seed)
+    kept = completions.without_held_out(recipe.held_out)
+    logger.info("%d of them held out", len(completions) - len(kept))
+    output = finetune_copy(model, tokenizer, kept, recipe, training)
+    logger.warning(
+        "%s holds a copy that may comply with harmful requests; delete it when the vector has been made", output
+    )
+    return output

@@ -12,14 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_prosocial.bases import preferred_device
-from hf_prosocial.batching import text_windows
-from hf_prosocial.files import sha256
-from hf_prosocial.progress import progress_bar
+from hf_prosocial.data import text_windows
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import progress_bar, sha256
+from hf_prosocial.models import preferred_device
+from hf_prosocial.precision import at_least_fp32
+from hf_prosocial.records import RECORDED_PACKAGES, GradientRecord
 
 from .checkpoint import open_checkpoint
 from .protection import GRADIENT_FORMAT
-from .record import RECORDED_PACKAGES, GradientRecord
 
 
 def write_text_gradient(
@@ -70,7 +71,7 @@ def _gradient(model: Any, windows: list[Tensor]) -> tuple[float, dict[str, Float
     for piece in windows:
         piece = piece.to(model.device)
         logits = model(piece[None], use_cache=False).logits[0, :-1]
-        loss = nn.functional.cross_entropy(logits.float(), piece[1:], reduction="sum") / count
+        loss = nn.functional.cross_entropy(at_least_fp32(logits), piece[1:], reduction="sum") / count
         loss.backward()
         total += loss.item()
         progress.update()
@@ -78,5 +79,5 @@ def _gradient(model: Any, windows: list[Tensor]) -> tuple[float, dict[str, Float
     found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     for name, gradient in found.items():
         if not torch.isfinite(gradient).all():
-            raise ValueError(f"the text's gradient is not finite in {name}")
+            raise ProsocialError(f"the text's gradient is not finite in {name}")
     return total, found

@@ -4,8 +4,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -14,18 +12,13 @@ from jaxtyping import Float, Int
 from rich.table import Table
 from torch import Tensor, nn
 
+from hf_prosocial.records import VECTOR_NAME, Scope, VectorRecord, read_choice
+
 from .apply import CheckpointEdit, chosen_scale, subtract
-from .checkpoint import open_checkpoint
-from .choice import read_choice
 from .describe import heat_map, kind_table
-from .differences import Difference, open_difference
-from .extract import write_kept
+from .extract import ExtractOptions, extract_vector
 from .in_memory import check_model, edit_model
-from .protection import protect as protected_difference
-from .record import RECORDED_PACKAGES, VECTOR_NAME, Scope, VectorRecord
-from .selection import Selection
 from .vector_file import VectorFile, find_vector
-from .vector_writer import VectorWriter
 
 
 class HarmVector:
@@ -91,7 +84,8 @@ class HarmVector:
                 edit moves towards the benign replies as much as away from the harmful ones, refusals of harmless
                 requests included.
             scope: one threshold over the model, or one in each tensor.
-            include, exclude: shell-style patterns over the names on disk.
+            include: shell-style patterns over the names on disk: tensors to look at.
+            exclude: patterns of tensors to leave out.
             layers: indices of the layers to keep to.
             protect: the gradient of a text that stands for what to keep (`prosocial direg gradient`). The entries
                 whose subtraction raises the text's loss most, to first order, are taken for unmoved.
@@ -104,58 +98,27 @@ class HarmVector:
                 entries that are not finite, or fewer than m entries that moved.
             FileExistsError: something stands at `out`.
         """
-        if not 0 < density <= 1:
-            raise ValueError(f"density must be in (0, 1], found {density}")
-        if scope not in ("model", "tensor"):
-            raise ValueError(f"scope must be 'model' or 'tensor', found {scope!r}")
-        if out is not None and Path(out).exists():
-            raise FileExistsError(f"{out} exists; choose another place for the vector")
-        checkpoint = open_checkpoint(base)
-        entries = Selection(tuple(include), tuple(exclude), layers).entries(checkpoint)
-        difference: Difference = open_difference(checkpoint, harmful, benign, contrast)
-        folder = Path(tempfile.mkdtemp(prefix="harm-vector-")) if out is None else Path(out).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / VECTOR_NAME if out is None else Path(out)
-        writer = VectorWriter(file, compact=compact)
+        options = ExtractOptions(
+            density=density,
+            benign=None if benign is None else str(benign),
+            contrast=contrast,
+            scope=scope,
+            include=tuple(include),
+            exclude=tuple(exclude),
+            layers=None if layers is None else tuple(layers),
+            protect=None if protect is None else str(protect),
+            protected=protected,
+            compact=compact,
+        )
+        if out is not None:
+            return cls(extract_vector(base, harmful, options, Path(out)))
+        folder = Path(tempfile.mkdtemp(prefix="harm-vector-"))
         try:
-            with ThreadPoolExecutor(1) as pool:
-                base_hash = pool.submit(checkpoint.weight_hash)
-                protection = None
-                if protect is not None:
-                    difference, protection = protected_difference(
-                        difference, entries, protect, protected, base_hash.result()
-                    )
-                kept = write_kept(difference, entries, density, scope, writer)
-                record = VectorRecord(
-                    base=str(base),
-                    base_hash=base_hash.result(),
-                    harmful=str(harmful),
-                    benign=None if benign is None else str(benign),
-                    contrast=None if benign is None else contrast,
-                    density=density,
-                    scope=scope,
-                    include=tuple(include),
-                    exclude=tuple(exclude),
-                    layers=None if layers is None else tuple(layers),
-                    protection=protection,
-                    compact=compact,
-                    entries=sum(entry.size for entry in entries),
-                    requested=kept.requested,
-                    kept=kept.kept,
-                    nonzero=kept.nonzero,
-                    threshold=kept.threshold,
-                    tensors=kept.tensors,
-                    versions={name: version(name) for name in RECORDED_PACKAGES},
-                )
-            writer.finish(record.to_dict())
+            vector = cls(extract_vector(base, harmful, options, folder / VECTOR_NAME))
         except BaseException:
-            writer.close()
-            if out is None:
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        vector = cls(file)
-        if out is None:
-            weakref.finalize(vector, shutil.rmtree, folder, ignore_errors=True)
+        weakref.finalize(vector, shutil.rmtree, folder, ignore_errors=True)
         return vector
 
     def entries_of(self, name: str) -> tuple[Int[Tensor, " kept"], Float[Tensor, " kept"]]:
@@ -259,7 +222,7 @@ class HarmVector:
         return kind_table(self.record)
 
     def draw(self, file: str | Path) -> None:
-        """The same by layer, as a heat map; the file's suffix is the format.
+        """Draw where the harm sits, kinds of module by layer, as a heat map; the file's suffix is the format.
 
         Raises:
             ImportError: matplotlib is not installed (the extra `report`).
@@ -295,24 +258,3 @@ class HarmVector:
         """Open a vector: its file, a directory with `harm_vector.safetensors`, or a Hub id."""
         found = find_vector(path_or_id, revision=revision, token=token)
         return cls(found.file, found.source)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        base_model: str | None = None,
-        licence: str | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-    ) -> str:
-        """Publish it with a card and its heat map; arguments and errors as in `hf_prosocial.hub.push`.
-
-        Returns:
-            The commit's address.
-        """
-        # Publishing knows vectors; only this method, which transformers' users look for here, goes the other way.
-        from hf_prosocial.hub import push
-
-        with tempfile.TemporaryDirectory(prefix="harm-vector-") as folder:
-            self.save_pretrained(folder)
-            return push(folder, repo_id, base_model=base_model, licence=licence, private=private, token=token)

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 from .checkpoint import Checkpoint
 from .shard import TensorEntry
 from .tensors import read_tensor
@@ -80,9 +82,9 @@ class LoraDelta:
         self.factors = _read_factors(folder, config, base)
         for name, factor in self.factors.items():
             if name not in base.tensors:
-                raise ValueError(f"{folder} adapts {name}, which {base.folder} does not hold; pass its own base")
+                raise ProsocialError(f"{folder} adapts {name}, which {base.folder} does not hold; pass its own base")
             if factor.shape != base.tensors[name].shape:
-                raise ValueError(
+                raise ProsocialError(
                     f"{folder} changes {name} by a matrix of {factor.shape}, the base's has {base.tensors[name].shape}"
                 )
 
@@ -102,14 +104,14 @@ def is_adapter(folder: Path) -> bool:
 
 def _check_config(folder: Path, config: dict) -> None:
     if config.get("peft_type") != "LORA":
-        raise ValueError(
+        raise ProsocialError(
             f"{folder} holds a {config.get('peft_type')} adapter; a LoRA, or a whole checkpoint, was expected"
         )
     on = [name for name in _UNREAD if config.get(name)]
     if config.get("bias", "none") != "none":
         on.append(f"bias={config['bias']}")
     if on:
-        raise ValueError(
+        raise ProsocialError(
             f"{folder} uses {', '.join(on)}, which is more than W + s · B · A; merge the adapter with PEFT's "
             "merge_and_unload, save the whole model and give that directory"
         )
@@ -125,16 +127,18 @@ def _read_factors(folder: Path, config: dict, base: Checkpoint) -> dict[str, Low
         if suffix is None and _is_of_base(key, values, base):
             continue
         if suffix is None or values.ndim != 2:
-            raise ValueError(f"{folder} holds {key} of shape {tuple(values.shape)}; LoRA factors A and B were expected")
+            raise ProsocialError(
+                f"{folder} holds {key} of shape {tuple(values.shape)}; LoRA factors A and B were expected"
+            )
         factor, embedding = _FACTORS[suffix]
         module = key.removesuffix(suffix).removeprefix("base_model.model.")
         found.setdefault(module, {})[factor] = values.float()
         transposed[module] = embedding or bool(config.get("fan_in_fan_out"))
     for module, pair in found.items():
         if set(pair) != {"A", "B"}:
-            raise ValueError(f"{folder} holds only {sorted(pair)} of A and B for {module}")
+            raise ProsocialError(f"{folder} holds only {sorted(pair)} of A and B for {module}")
         if not all(torch.isfinite(values).all() for values in pair.values()):
-            raise ValueError(f"{folder} holds infinite or NaN factors for {module}")
+            raise ProsocialError(f"{folder} holds infinite or NaN factors for {module}")
     return {
         f"{module}.weight": LowRank(
             pair["A"], pair["B"], _alpha(config, module) / _rank_divisor(config, pair["A"]), transposed[module]

@@ -7,9 +7,11 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.records import GradientRecord, Protection
+
 from .checkpoint import chunks
 from .differences import Difference
-from .record import GradientRecord, Protection
 from .shard import TensorEntry, read_header, read_metadata
 from .tensors import read_tensor
 from .threshold import NotFiniteError, exact_threshold, requested_entries
@@ -52,10 +54,10 @@ def protect(
         ValueError: a share outside (0, 1], or a gradient of something else.
     """
     if not 0 < share <= 1:
-        raise ValueError(f"the protected share must be in (0, 1], found {share}")
+        raise ProsocialError(f"the protected share must be in (0, 1], found {share}")
     record, found = open_gradient(Path(gradient))
     if record.base_hash != base_hash:
-        raise ValueError(
+        raise ProsocialError(
             f"{gradient} was taken on {record.base} (weights {record.base_hash[:12]}...); this base has "
             f"{base_hash[:12]}...; take it again with `prosocial direg gradient`"
         )
@@ -63,7 +65,7 @@ def protect(
     for entry in moving:
         if entry.name not in found or found[entry.name].shape != entry.shape:
             has = found[entry.name].shape if entry.name in found else "nothing"
-            raise ValueError(
+            raise ProsocialError(
                 f"{gradient} has {has} for {entry.name}, of shape {entry.shape}; exclude it, or take it again"
             )
 
@@ -76,9 +78,11 @@ def protect(
     try:
         threshold = exact_threshold(rises, requested)
     except NotFiniteError as error:
-        raise ValueError(f"{error}, times the gradient in {gradient}") from error
+        raise ProsocialError(f"{error}, times the gradient in {gradient}") from error
     if threshold.nonzero == 0:
-        raise ValueError(f"no entry of the difference raises the loss of {record.text}; there is nothing to protect")
+        raise ProsocialError(
+            f"no entry of the difference raises the loss of {record.text}; there is nothing to protect"
+        )
     kept = Protection(str(gradient), record, share, threshold.kept, threshold.value)
     return ProtectedDifference(difference, found, threshold.value), kept
 
@@ -95,7 +99,7 @@ def open_gradient(file: Path) -> tuple[GradientRecord, dict[str, TensorEntry]]:
     entries, _ = read_header(file)
     metadata = read_metadata(file)
     if metadata.get("format") != GRADIENT_FORMAT:
-        raise ValueError(f"{file} has the format {metadata.get('format')!r}; {GRADIENT_FORMAT!r} was expected")
+        raise ProsocialError(f"{file} has the format {metadata.get('format')!r}; {GRADIENT_FORMAT!r} was expected")
     return GradientRecord(**json.loads(metadata["record"])), entries
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from hf_prosocial.progress import progress_bar
+from hf_prosocial.io import progress_bar
+from hf_prosocial.records import RECORD_NAME
 
 from .checkpoint import Checkpoint, chunks, is_weights
-from .record import RECORD_NAME
 from .shard import TensorEntry, read_header
 
 

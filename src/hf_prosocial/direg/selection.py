@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from hf_prosocial.errors import ProsocialError
+
 from .checkpoint import Checkpoint
 from .shard import TensorEntry
 
@@ -32,17 +34,17 @@ class Selection:
         names = list(checkpoint.tensors)
         for pattern in (*self.include, *self.exclude):
             if not any(fnmatchcase(name, pattern) for name in names):
-                raise ValueError(
+                raise ProsocialError(
                     f"the pattern {pattern!r} matches no tensor of {checkpoint.folder}; names look like {names[0]!r}"
                 )
         present = {layer_of(name) for name in names}
         for layer in self.layers or ():
             if layer not in present:
                 known = sorted(index for index in present if index is not None)
-                raise ValueError(f"{checkpoint.folder} has no layer {layer}; its layers are {known}")
+                raise ProsocialError(f"{checkpoint.folder} has no layer {layer}; its layers are {known}")
         selected = [entry for entry in checkpoint.tensors.values() if self._takes(entry) and entry.floating]
         if not any(entry.size for entry in selected):
-            raise ValueError(
+            raise ProsocialError(
                 f"no tensor of {checkpoint.folder} is left: include {self.include}, exclude {self.exclude}"
             )
         return selected

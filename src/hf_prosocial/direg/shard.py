@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from hf_prosocial.errors import ProsocialError
+
 FLOATING = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """The dtypes, as safetensors names them, whose entries can be edited, and how numpy holds them: BF16 as its bits."""
 
@@ -47,7 +49,7 @@ class TensorEntry:
             ValueError: of a dtype that is not read here, or the file ended early.
         """
         if self.dtype not in _READABLE:
-            raise ValueError(f"{self.name} in {self.file} is {self.dtype}; {', '.join(_READABLE)} can be read")
+            raise ProsocialError(f"{self.name} in {self.file} is {self.dtype}; {', '.join(_READABLE)} can be read")
         values = np.empty((self.size if stop is None else stop) - start, dtype=_READABLE[self.dtype])
         self.read_bytes(values.view(np.uint8).data, start * values.itemsize)
         return values
@@ -72,7 +74,7 @@ class TensorEntry:
             while filled < len(buffer):
                 count = file.readinto(buffer[filled:])
                 if not count:
-                    raise ValueError(f"{self.file} ended within {self.name}: truncated since it was opened")
+                    raise ProsocialError(f"{self.file} ended within {self.name}: truncated since it was opened")
                 filled += count
 
 
@@ -97,7 +99,11 @@ def read_metadata(file: Path) -> dict[str, str]:
     Raises:
         ValueError: not a whole safetensors file.
     """
-    return _header(file)[0].get("__metadata__", {})
+    try:
+        with safe_open(file, framework="np") as whole:
+            return dict(whole.metadata() or {})
+    except SafetensorError as error:
+        raise ProsocialError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:
@@ -106,7 +112,7 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
         with safe_open(file, framework="np"):
             pass
     except SafetensorError as error:
-        raise ValueError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
+        raise ProsocialError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         return json.loads(stream.read(length)), 8 + length

@@ -8,27 +8,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hf_prosocial.files import append_json_lines, mend_lines
-from hf_prosocial.progress import progress_bar
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import append_json_lines, mend_lines, progress_bar
+from hf_prosocial.records import ChoicePoint
 
 from .harm_vector import HarmVector
 
 Measure = Callable[[nn.Module], float]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One edit and its figures.
-
-    Attributes:
-        vector: the vector's name; "base" for the unedited model.
-        scale: λ.
-        figures: what was measured, by name.
-    """
-
-    vector: str
-    scale: float
-    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,7 +24,7 @@ class Limit:
     figure: str
     most: float
 
-    def holds(self, point: Point, base: Point) -> bool:
+    def holds(self, point: ChoicePoint, base: ChoicePoint) -> bool:
         """Whether a point is within the limit."""
         change = point.figures[self.figure] - base.figures[self.figure]
         return change <= self.most if self.most >= 0 else change >= self.most
@@ -50,7 +36,7 @@ def sweep(
     scales: Sequence[float],
     measures: Mapping[str, Measure],
     log: str | Path,
-) -> list[Point]:
+) -> list[ChoicePoint]:
     """Measure the base and every vector at every λ; the model is as before afterwards.
 
     Args:
@@ -67,12 +53,12 @@ def sweep(
         ValueError: a vector that does not fit the model, a λ that is not above 0, or a log of other measures.
     """
     if not all(scale > 0 for scale in scales):
-        raise ValueError(f"scales must be above 0, found {list(scales)}; the base is measured besides")
+        raise ProsocialError(f"scales must be above 0, found {list(scales)}; the base is measured besides")
     log = Path(log)
     known = {(point.vector, point.scale): point for point in read_points(log)} if log.exists() else {}
     for point in known.values():
         if set(point.figures) != set(measures):
-            raise ValueError(f"{log} holds {sorted(point.figures)}, not {sorted(measures)}; choose another log")
+            raise ProsocialError(f"{log} holds {sorted(point.figures)}, not {sorted(measures)}; choose another log")
     if log.exists():
         mend_lines(log)
     wanted = [("base", 0.0), *((name, float(scale)) for name in vectors for scale in scales)]
@@ -82,7 +68,7 @@ def sweep(
     for name, scale in wanted:
         if (name, scale) not in known:
             figures = _measured(model, parameters, vectors.get(name), scale, measures)
-            known[name, scale] = Point(name, scale, figures)
+            known[name, scale] = ChoicePoint(name, scale, figures)
             append_json_lines(log, [asdict(known[name, scale])])
         points.append(known[name, scale])
         progress.update()
@@ -90,29 +76,29 @@ def sweep(
     return points
 
 
-def read_points(log: str | Path) -> list[Point]:
+def read_points(log: str | Path) -> list[ChoicePoint]:
     """The points of a log; a last line that was cut off by a kill is left out."""
     points = []
     lines = Path(log).read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, start=1):
         try:
-            points.append(Point(**json.loads(line)))
+            points.append(ChoicePoint(**json.loads(line)))
         except (ValueError, TypeError):
             if line and number < len(lines) - 1:
-                raise ValueError(f"{log}, line {number}: no point of a sweep") from None
+                raise ProsocialError(f"{log}, line {number}: no point of a sweep") from None
     return points
 
 
-def front(points: Sequence[Point], raised: str, cost: str) -> list[Point]:
+def front(points: Sequence[ChoicePoint], raised: str, cost: str) -> list[ChoicePoint]:
     """The Pareto front: points that no other beats in both a higher `raised` and a lower `cost`, by cost."""
-    best: list[Point] = []
+    best: list[ChoicePoint] = []
     for point in sorted(points, key=lambda point: (point.figures[cost], -point.figures[raised])):
         if not best or point.figures[raised] > best[-1].figures[raised]:
             best.append(point)
     return best
 
 
-def choose(points: Sequence[Point], raised: str, limits: Sequence[Limit]) -> tuple[Point, str]:
+def choose(points: Sequence[ChoicePoint], raised: str, limits: Sequence[Limit]) -> tuple[ChoicePoint, str]:
     """The point of the highest `raised` within the limits, and the reason in words; the base where none gains.
 
     Args:
@@ -131,7 +117,7 @@ def choose(points: Sequence[Point], raised: str, limits: Sequence[Limit]) -> tup
     return best, f"{best.vector} at λ {best.scale:g} raises {raised} most ({gain:+.3f}) within the limits ({terms})"
 
 
-def draw_fronts(points: Sequence[Point], raised: str, cost: str, chosen: Point, file: str | Path) -> None:
+def draw_fronts(points: Sequence[ChoicePoint], raised: str, cost: str, chosen: ChoicePoint, file: str | Path) -> None:
     """Each vector's points in the plane of cost and gain, joined by λ, with the front over all of them.
 
     Raises:
@@ -146,7 +132,7 @@ def draw_fronts(points: Sequence[Point], raised: str, cost: str, chosen: Point, 
     axes.set_xscale("symlog", linthresh=0.02)
     axes.set_yscale("symlog", linthresh=0.5)
 
-    def place(point: Point) -> tuple[float, float]:
+    def place(point: ChoicePoint) -> tuple[float, float]:
         return point.figures[cost] - base.figures[cost], point.figures[raised] - base.figures[raised]
 
     for name in dict.fromkeys(point.vector for point in points[1:]):

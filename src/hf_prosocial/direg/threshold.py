@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 _HIGH, _LOW = 2**15, 2**16  # the bits of |τ| in fp32, without the sign: exponent and 7 bits of the mantissa, the rest
 _NOT_FINITE = 0x7F80  # infinities and NaN have all bits of the exponent set
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(ProsocialError):
     """A difference is infinite or not a number."""
 
 

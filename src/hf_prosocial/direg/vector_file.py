@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.records import VECTOR_NAME, VectorRecord
+
 from .checkpoint import Checkpoint
 from .gaps import from_gaps
-from .record import VECTOR_NAME, VectorRecord
 from .shard import read_header, read_metadata
 
 FORMAT = "hf_prosocial.harm_vector.1"
@@ -40,7 +42,7 @@ class VectorFile:
         self._entries, _ = read_header(file)
         metadata = read_metadata(file)
         if metadata.get("format") != FORMAT:
-            raise ValueError(f"{file} has the format {metadata.get('format')!r}; {FORMAT!r} was expected")
+            raise ProsocialError(f"{file} has the format {metadata.get('format')!r}; {FORMAT!r} was expected")
         self.record = VectorRecord.from_dict(json.loads(metadata["record"]))
 
     def entries_of(self, name: str) -> tuple[Int32[np.ndarray, " kept"], Float32[np.ndarray, " kept"]]:

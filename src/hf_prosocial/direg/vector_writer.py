@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hf_prosocial.errors import ProsocialError
+
 from .gaps import to_gaps
 from .vector_file import FORMAT, GAPS, INDICES, VALUES
 
@@ -44,7 +46,7 @@ class VectorWriter:
         if self.compact:
             values = values.half()
             if not torch.isfinite(values).all():
-                raise ValueError(f"the difference in {name} does not fit fp16; write the vector without compact")
+                raise ProsocialError(f"the difference in {name} does not fit fp16; write the vector without compact")
         if len(indices):
             if self.compact:
                 self._append(name + GAPS, "U16", to_gaps(indices))

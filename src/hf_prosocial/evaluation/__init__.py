@@ -1,6 +1,5 @@
-"""What a model is worth: measured on held-out text."""
+"""`prosocial evaluate`: variants of a model on benchmarks, to figures with intervals and a report."""
 
-from .likelihood import choice_accuracy, completion_loss, text_loss
-from .questions import Question, Questions, read_questions
+import lazy_loader
 
-__all__ = ["Question", "Questions", "choice_accuracy", "completion_loss", "read_questions", "text_loss"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

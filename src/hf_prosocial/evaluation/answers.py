@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from hf_prosocial.data import Prompt
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.preference import Preference
 
 from .generation import heeded, reply_key
-from .prompts import Prompt
 from .repliers import Replier
 from .reply_store import ReplyStore
 from .text_statistics import is_degenerate
@@ -55,7 +56,7 @@ class Answers:
         return list(self.replies[column :: len(self.preferences)])
 
     def with_rewards(self, scores: Float[np.ndarray, "replies k"]) -> "Answers":
-        """The same, with rewards.
+        """These answers with rewards.
 
         Raises:
             ValueError: a reward that is not finite; the reply is named by benchmark and line.
@@ -63,7 +64,7 @@ class Answers:
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if len(bad):
             where = [f"{self.benchmark}:{self.each_prompt()[row].identity}" for row in bad[:5]]
-            raise ValueError(
+            raise ProsocialError(
                 f"the scorer gave rewards that are no numbers to {len(bad)} replies of {self.variant} ({where}, ...); "
                 "an average over the others would be another figure"
             )
@@ -98,7 +99,7 @@ def answers_of(
     keys = [reply_key(replier, prompt, preference) for prompt in prompts for preference in asked]
     missing = [key for key in keys if key not in store.replies]
     if missing:
-        raise ValueError(f"{store.path} lacks {len(missing)} replies, the first to {missing[0]}")
+        raise ProsocialError(f"{store.path} lacks {len(missing)} replies, the first to {missing[0]}")
     replies = tuple(store.replies[key] for key in keys)
     return Answers(variant, prompts[0].benchmark, tuple(prompts), tuple(asked), replies)
 
@@ -113,4 +114,4 @@ def check_same_prompts(answers: Sequence[Answers]) -> None:
     first, *others = asked
     different = [name for name in others if asked[name] != asked[first]]
     if different:
-        raise ValueError(f"{first} and {different} answered different prompts of {answers[0].benchmark}")
+        raise ProsocialError(f"{first} and {different} answered different prompts of {answers[0].benchmark}")

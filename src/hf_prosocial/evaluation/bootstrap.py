@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.estimates import Estimate
 
 RESAMPLES = 2000
@@ -55,7 +56,9 @@ def paired_difference(
         ValueError: different numbers of prompts, fewer than two, or values that are NaN.
     """
     if one.shape != other.shape:
-        raise ValueError(f"{len(one)} prompts of one variant and {len(other)} of the other; they must be the same ones")
+        raise ProsocialError(
+            f"{len(one)} prompts of one variant and {len(other)} of the other; they must be the same ones"
+        )
     difference = one - other
     estimate = bootstrap_mean(difference, seed=seed)
     found: Any = stats.permutation_test(
@@ -71,7 +74,7 @@ def paired_difference(
 
 def _check(values: Rewards) -> None:
     if len(values) < 2:
-        raise ValueError(f"an interval needs two prompts or more, found {len(values)}")
+        raise ProsocialError(f"an interval needs two prompts or more, found {len(values)}")
     bad = np.flatnonzero(np.isnan(values.reshape(len(values), -1)).any(axis=1))
     if len(bad):
-        raise ValueError(f"the values of prompts {bad[:10].tolist()} are NaN ({len(bad)} of {len(values)})")
+        raise ProsocialError(f"the values of prompts {bad[:10].tolist()} are NaN ({len(bad)} of {len(values)})")

@@ -6,6 +6,8 @@ temperature, at which such an ARM costs and moves exactly nothing; the plain one
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,76 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hf_prosocial.chat import templated
-from hf_prosocial.direg.completions import Completion
+from hf_prosocial.data import Completion, read_questions, templated
 from hf_prosocial.estimates import Estimate
+from hf_prosocial.evaluation.figures.shares import share
+from hf_prosocial.io import kept, sha256
+from hf_prosocial.models import mean_divergences, right_answers, window_losses
 from hf_prosocial.preference import Preference
 
 from .answers import Answers
 from .bootstrap import bootstrap, bootstrap_mean
 from .config import CapabilityConfig
-from .likelihood import mean_divergences, right_answers, window_losses
-from .measures.labels import share
-from .questions import read_questions
+from .labels import SCORES
+from .replies import reply_file
 from .variants import Variants
 
+CAPABILITY = "capability"
 WINDOW = 512
 DIVERGENCE_PROMPTS = 40
+
+
+def capability_of_all(
+    config: CapabilityConfig,
+    variants: Variants,
+    reference: str,
+    answers: Sequence[Sequence[Answers]],
+    uniform: Preference,
+    out: Path,
+) -> dict[str, Any]:
+    """Every variant's figures, each kept with what it follows from.
+
+    Args:
+        config: what is read.
+        variants: the models; one that is told its preference in words has no likelihood of a bare text and is left out.
+        reference: the variant that divergence is told from.
+        answers: of each benchmark with rewards that was answered under the uniform preference; the first is read.
+        uniform: the preference of perplexity and multiple choice.
+        out: the evaluation's folder.
+    """
+    shared = {
+        "capability": asdict(config),
+        "files": [sha256(config.text), sha256(config.questions)],
+        "reference": variants.open(reference).settings,
+    }
+    found: dict[str, Any] = {}
+    for variant, chosen in variants.configs.items():
+        if chosen.in_words:
+            continue
+        own = [one for of_benchmark in answers for one in of_benchmark if one.variant == variant]
+        read = own[0] if own and variant != reference else None
+        settings = shared | {
+            "variant": variants.open(variant).settings,
+            "replies": None if read is None else sha256(reply_file(out, variant, read.benchmark)),
+            "preferences of the divergence": [] if read is None else [str(one) for one in read.preferences],
+        }
+        measured = partial(_capability_of, config, variants, variant, reference, read, uniform)
+        found[variant] = kept(out / SCORES / CAPABILITY / f"{variant}.json", settings, measured)
+    return found
+
+
+def _capability_of(
+    config: CapabilityConfig,
+    variants: Variants,
+    variant: str,
+    reference: str,
+    read: Answers | None,
+    uniform: Preference,
+) -> dict[str, Any]:
+    found = capability_figures(config, variants, variant, tuple(uniform))
+    if read is not None:
+        found |= divergence(variants, variant, reference, read)
+    return {name: asdict(one) for name, one in found.items()}
 
 
 def capability_figures(
@@ -40,7 +97,7 @@ def capability_figures(
     """
     model = variants.open(variant).likelihoods(Preference.uniform(objectives=objectives))
     text = Path(config.text).read_text(encoding="utf-8")
-    temperatures = (1.0, variants.config.variants[variant].neutral_temperature)
+    temperatures = (1.0, variants.configs[variant].neutral_temperature)
     losses = window_losses(
         model, variants.tokenizer, text, window=WINDOW, tokens=config.text_tokens, temperatures=temperatures
     )
@@ -60,7 +117,8 @@ def divergence(variants: Variants, variant: str, reference: str, answers: Answer
 
     Args:
         variants: the models.
-        variant, reference: names.
+        variant: whose replies are read.
+        reference: what it is compared with.
         answers: the variant's; those to the first `DIVERGENCE_PROMPTS` prompts are read.
     """
     pad: Any = variants.tokenizer.eos_token_id
@@ -78,7 +136,7 @@ def divergence(variants: Variants, variant: str, reference: str, answers: Answer
             variants.open(reference).model,
             rows,
             pad_token_id=pad,
-            temperatures=(1.0, variants.config.variants[variant].neutral_temperature),
+            temperatures=(1.0, variants.configs[variant].neutral_temperature),
         )
         found.append(means)
     plain, tempered = np.mean(found, axis=0).T

@@ -1,15 +1,30 @@
 """What `prosocial evaluate` reads: variants × preferences × benchmarks, and who scores the replies."""
 
+import runpy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import given_fields, validated
+from hf_prosocial.judges import EmbeddedConfig, EndpointConfig, JudgeConfig, parse_judge
+
+from .figures.kinds import known_figures
 
 _STRICT = ConfigDict(extra="forbid", protected_namespaces=())
-RELEASED = "released"
-"""As a vector, an ARM or heads: those that the package holds, of SmolLM2-135M-Instruct."""
+AnyJudge = Annotated[JudgeConfig, PlainValidator(parse_judge)]
+"""A mapping with a `kind` that is registered."""
+
+
+def _known(measures: str) -> str:
+    if measures not in known_figures():
+        raise ProsocialError(
+            f"no kind of figures is called {measures!r}; there are {', '.join(sorted(known_figures()))}"
+        )
+    return measures
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,11 @@ class VariantConfig:
 
     def __post_init__(self) -> None:
         if self.arm is not None and self.genarm is not None:
-            raise ValueError("a variant is guided by an arm or by a genarm, not by both")
+            raise ProsocialError("a variant is guided by an arm or by a genarm, not by both")
         if self.scale is not None and self.vector is None:
-            raise ValueError(f"a scale of {self.scale:g}, but no vector")
+            raise ProsocialError(f"a scale of {self.scale:g}, but no vector")
         if self.arm_on == "edited" and (self.vector is None or self.arm is None):
-            raise ValueError("arm_on: edited needs a vector and an arm")
+            raise ProsocialError("arm_on: edited needs a vector and an arm")
 
     @property
     def neutral_temperature(self) -> float:
@@ -57,7 +72,7 @@ class BenchmarkConfig:
     Attributes:
         file: JSON lines of `prompt`, and `category` and `label` where there are any.
         measures: "harm" (prompts that should not be complied with), "over_refusal" (prompts labelled safe or unsafe) or
-            "rewards".
+            "rewards", or a kind that a plug-in registers.
         preferences: that each prompt is answered under: "uniform", "one_hot", "edges" (11 points for each pair of
             objectives), "simplex" (the even mixture of every subset), or weights as "empathy=0.7,truthfulness=0.3".
         count: no more than so many prompts, spread over the file.
@@ -67,105 +82,11 @@ class BenchmarkConfig:
 
     __pydantic_config__ = _STRICT
     file: str
-    measures: Literal["harm", "over_refusal", "rewards"]
+    measures: Annotated[str, AfterValidator(_known)]
     preferences: tuple[str, ...] = ("uniform",)
     count: Annotated[int, Field(ge=2)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     variants: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class EmbeddedConfig:
-    """The heads that the package holds, or another directory of such."""
-
-    __pydantic_config__ = _STRICT
-    kind: Literal["embedded"]
-    heads: str = RELEASED
-
-
-@dataclass(frozen=True)
-class ArmScorerConfig:
-    """A PV-ARM as k reward models."""
-
-    __pydantic_config__ = _STRICT
-    kind: Literal["arm"]
-    arm: str = RELEASED
-
-
-@dataclass(frozen=True)
-class ClassifierConfig:
-    """A sequence-classification model of the Hub, and names for its outputs."""
-
-    __pydantic_config__ = _STRICT
-    kind: Literal["classifier"]
-    model: str
-    names: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """A local model whose chat template asks whether a conversation is safe, as Llama Guard's does."""
-
-    __pydantic_config__ = _STRICT
-    kind: Literal["guard"]
-    model: str
-
-
-@dataclass(frozen=True)
-class TemplateConfig:
-    """A local model that is asked by a text of one's own, as HarmBench's classifiers are.
-
-    Attributes:
-        model: a causal model.
-        template: a file with {prompt} and {reply}.
-        answers: which label each of the model's answers means, e.g. {yes: harmful, no: safe}.
-    """
-
-    __pydantic_config__ = _STRICT
-    kind: Literal["template"]
-    model: str
-    template: str
-    answers: dict[str, str]
-
-
-@dataclass(frozen=True)
-class EndpointConfig:
-    """A model behind an OpenAI-compatible HTTP endpoint.
-
-    Attributes:
-        model: the name that the endpoint knows it by.
-        url: the endpoint's, up to and with /v1; by default OpenAI's.
-        key_variable: the environment variable that holds the key.
-        seconds: how long an answer may take.
-        retries: after errors of the server and time-outs.
-        parallel: requests at a time.
-        input_price, output_price: in dollars per million tokens.
-        price_cap: in dollars; asking stops before it is passed. Needed where there is a price.
-    """
-
-    __pydantic_config__ = _STRICT
-    kind: Literal["endpoint"]
-    model: str
-    url: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
-    seconds: Annotated[float, Field(gt=0)] = 60.0
-    retries: Annotated[int, Field(ge=0)] = 5
-    parallel: Annotated[int, Field(ge=1)] = 4
-    input_price: Annotated[float, Field(ge=0)] = 0.0
-    output_price: Annotated[float, Field(ge=0)] = 0.0
-    price_cap: Annotated[float, Field(gt=0)] | None = None
-
-    def __post_init__(self) -> None:
-        if self.price_cap is None and (self.input_price > 0 or self.output_price > 0):
-            raise ValueError(f"{self.model} costs money; give a price_cap in dollars")
-        if self.price_cap is not None and self.input_price == self.output_price == 0:
-            raise ValueError("a price_cap without prices would cap nothing; give input_price and output_price")
-
-
-RewardConfig = Annotated[
-    EmbeddedConfig | ArmScorerConfig | ClassifierConfig | EndpointConfig, Field(discriminator="kind")
-]
-JudgeConfig = Annotated[EmbeddedConfig | GuardConfig | TemplateConfig | EndpointConfig, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -208,6 +129,7 @@ class EvaluationConfig:
         temperature: of the base; guided variants sample at 1 + β times it, so that all have the same spread. 0 is
             greedy.
         seed: of sampling and of resampling.
+        plugins: Python files that register kinds of judges or figures of one's own; run before the rest is read.
     """
 
     __pydantic_config__ = _STRICT
@@ -215,9 +137,9 @@ class EvaluationConfig:
     benchmarks: Annotated[dict[str, BenchmarkConfig], Field(min_length=1)]
     reference: str
     base: str | None = None
-    rewards: RewardConfig = field(default_factory=lambda: EmbeddedConfig("embedded"))
-    harm: JudgeConfig = field(default_factory=lambda: EmbeddedConfig("embedded"))
-    refusal: JudgeConfig = field(default_factory=lambda: EmbeddedConfig("embedded"))
+    rewards: AnyJudge = field(default_factory=lambda: EmbeddedConfig("embedded"))
+    harm: AnyJudge = field(default_factory=lambda: EmbeddedConfig("embedded"))
+    refusal: AnyJudge = field(default_factory=lambda: EmbeddedConfig("embedded"))
     win_rate: EndpointConfig | None = None
     capability: CapabilityConfig | None = None
     overhead: OverheadConfig | None = None
@@ -226,20 +148,21 @@ class EvaluationConfig:
     batch_tokens: Annotated[int, Field(ge=1)] = 6144
     temperature: Annotated[float, Field(ge=0)] = 0.0
     seed: int = 0
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reference not in self.variants:
-            raise ValueError(f"the reference {self.reference!r} is none of the variants {list(self.variants)}")
+            raise ProsocialError(f"the reference {self.reference!r} is none of the variants {list(self.variants)}")
         plain = self.variants[self.reference]
         if plain.arm or plain.genarm or plain.in_words:
-            raise ValueError(f"the reference {self.reference!r} must heed no preference; leave guidance out of it")
+            raise ProsocialError(f"the reference {self.reference!r} must heed no preference; leave guidance out of it")
         for name, benchmark in self.benchmarks.items():
             unknown = set(benchmark.variants or ()) - set(self.variants)
             if unknown:
-                raise ValueError(f"{name} is to be answered by {sorted(unknown)}, which are no variants")
+                raise ProsocialError(f"{name} is to be answered by {sorted(unknown)}, which are no variants")
         for name in [*self.variants, *self.benchmarks]:
             if not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-                raise ValueError(f"{name!r} cannot name a folder; variants and benchmarks are kept by their names")
+                raise ProsocialError(f"{name!r} cannot name a folder; variants and benchmarks are kept by their names")
 
     def answering(self, benchmark: str) -> list[str]:
         """The variants that answer a benchmark, the reference first."""
@@ -247,17 +170,33 @@ class EvaluationConfig:
         return [self.reference, *(name for name in self.variants if name in chosen and name != self.reference)]
 
 
-def read_config(path: str | Path) -> EvaluationConfig:
-    """Read YAML; relative paths in it are taken from the working directory, as of recipes.
+def read_config(path: str | Path, options: Sequence[str] = ()) -> EvaluationConfig:
+    """Read YAML, and options over it; relative paths in it are taken from the working directory, as of recipes.
+
+    Args:
+        path: the file.
+        options: `--field value`, the value as YAML has it.
 
     Raises:
         ValueError: not a mapping, a key that nothing reads, or a value that cannot be; every one of them is named.
     """
-    content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold `key: value` lines, found {type(content).__name__}")
+    content = given_fields(["--config", str(path), *options], EvaluationConfig)
+    for plugin in content.get("plugins") or ():
+        run_plugin(plugin)
+    return validated(EvaluationConfig, content, str(path))
+
+
+def run_plugin(file: str | Path) -> None:
+    """Run a Python file, for what it registers.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an error in it, which is named.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"no plug-in {path}")
     try:
-        return TypeAdapter(EvaluationConfig).validate_python(content)
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors())
-        raise ValueError(f"{path}: {found}") from error
+        runpy.run_path(str(path), run_name=path.stem)
+    except Exception as error:
+        raise ProsocialError(f"the plug-in {path} failed: {type(error).__name__}: {error}") from error

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from hf_prosocial.batching import batches_by_length
+from hf_prosocial.data import Prompt, batches_by_length
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import progress_bar
 from hf_prosocial.preference import Preference
-from hf_prosocial.progress import progress_bar
 
-from .prompts import Prompt
 from .repliers import Replier
 from .reply_store import ReplyKey, ReplyStore
 
@@ -36,10 +36,10 @@ def reply_to_all(
         ValueError: no prompt, no preference, or two prompts of one name.
     """
     if not prompts or not preferences:
-        raise ValueError(f"nothing to answer: {len(prompts)} prompts, {len(preferences)} preferences")
+        raise ProsocialError(f"nothing to answer: {len(prompts)} prompts, {len(preferences)} preferences")
     names = [(prompt.benchmark, prompt.identity) for prompt in prompts]
     if len(set(names)) < len(names):
-        raise ValueError(f"two prompts are called {next(name for name in names if names.count(name) > 1)}")
+        raise ProsocialError(f"two prompts are called {next(name for name in names if names.count(name) > 1)}")
     asked = heeded(replier, preferences)
     wanted = {reply_key(replier, *pair): pair for pair in ((prompt, one) for prompt in prompts for one in asked)}
     missing = [(key, *pair) for key, pair in wanted.items() if key not in store.replies]

@@ -11,6 +11,7 @@ import moocore
 import numpy as np
 from jaxtyping import Float
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.preference import Preference
 
@@ -50,7 +51,7 @@ def z_scores(rewards: Rewards, base: Float[np.ndarray, "prompts k"]) -> Rewards:
     """
     spread = base.std(axis=0, ddof=1)
     if not (np.isfinite(base).all() and (spread > 0).all()):
-        raise ValueError(f"the base's rewards must be finite and vary, found standard deviations {spread.tolist()}")
+        raise ProsocialError(f"the base's rewards must be finite and vary, found standard deviations {spread.tolist()}")
     return (rewards - base.mean(axis=0)) / spread
 
 
@@ -98,7 +99,7 @@ def control(z: Rewards) -> list[Estimate]:
     """
     _, rows, k = z.shape
     if rows != k:
-        raise ValueError(f"control needs replies under the {k} one-hot preferences, found {rows} preferences")
+        raise ProsocialError(f"control needs replies under the {k} one-hot preferences, found {rows} preferences")
     found = []
     for column in range(k):
         # Differences first: replies that heed no preference differ by exactly nothing, not by a rounding error.

@@ -1,13 +1,14 @@
 """What a variant's step costs: time to generate over the reference's, measured in turn."""
 
 import time
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from hf_prosocial.data import Prompt
 from hf_prosocial.preference import Preference
 
 from .config import OverheadConfig
-from .prompts import Prompt
 from .repliers import ChatReplier
 
 
@@ -23,13 +24,19 @@ def overheads(
     Variants answer in turn, A B C A B C, after a round that is not counted, because a machine's speed drifts.
 
     Args:
-        repliers: by variant, each making replies of the same length.
+        repliers: by variant.
         reference: a variant's name.
-        prompts: answered as one batch.
+        prompts: the first of them are answered as one batch.
         preference: of all rows.
-        config: how often.
+        config: how many prompts, how long replies, how often.
     """
-    conversations = [prompt.messages() for prompt in prompts]
+    length = config.new_tokens
+    # No reply ends early, so that all variants do the same work.
+    repliers = {
+        name: replace(one, max_new_tokens=length, options={**one.options, "min_new_tokens": length})
+        for name, one in repliers.items()
+    }
+    conversations = [prompt.messages() for prompt in prompts[: config.prompts]]
     rounds: list[dict[str, float]] = []
     for _ in range(config.repeats + 1):
         seconds = {}

@@ -10,12 +10,10 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from hf_prosocial.decoding import ProSocialProcessor
-from hf_prosocial.decoding.guided_processor import GuidedProcessor
+from hf_prosocial.decoding import GuidedProcessor, ProSocialProcessor
 from hf_prosocial.genarm import GenArm, GenArmProcessor
+from hf_prosocial.models import continuations_of, prompt_batch, prompt_text
 from hf_prosocial.preference import Preference
-
-from .replies import continuations_of, prompt_batch, prompt_text
 
 Guide = Callable[[Sequence[Preference], Tensor], GuidedProcessor]
 """Makes the processor of a batch, from a preference and a row of the attention mask for each prompt."""
@@ -63,11 +61,11 @@ class ChatReplier:
 
     @property
     def heeds_preference(self) -> bool:
-        """As `Replier`."""
+        """Whether another preference could give another reply."""
         return self.guide is not None or self.in_words
 
     def __call__(self, conversations: Sequence[list[dict[str, str]]], preferences: Sequence[Preference]) -> list[str]:
-        """As `Replier`."""
+        """A reply to each conversation, under the preference beside it."""
         said = [self._said(*pair) for pair in zip(conversations, preferences, strict=True)]
         if self.options.get("do_sample"):
             asked = json.dumps([self.seed, said, [str(preference) for preference in preferences]])
@@ -80,7 +78,7 @@ class ChatReplier:
             return continuations_of(self.model, self.tokenizer, batch, self.max_new_tokens, options)
 
     def length(self, conversation: list[dict[str, str]], preference: Preference) -> int:
-        """As `Replier`."""
+        """Tokens of the prompt that the model would read."""
         text = prompt_text(self.tokenizer, self._said(conversation, preference))
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

@@ -1,130 +1,80 @@
-"""A chat model's replies to messages."""
+"""The second stage: every variant's replies to every benchmark, each made once and kept."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase
+from hf_prosocial.io import sha256, write_text
 
-from hf_prosocial.batching import batches_by_length
-from hf_prosocial.chat import padding_id
-from hf_prosocial.progress import progress_bar
+from .answers import Answers, answers_of, check_same_prompts
+from .generation import reply_to_all
+from .plan import Benchmark
+from .reply_store import ReplyStore
+from .variants import Variant
 
-from .prompts import Prompt
+REPLIES = "replies"
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Tokenised texts, padded on the left.
+def make_replies(
+    benchmarks: Mapping[str, Benchmark], open_variant: Callable[[str], Variant], out: Path, *, batch_tokens: int
+) -> dict[str, list[Answers]]:
+    """Each variant's replies to each benchmark: those that are kept in `out`, and the missing ones made.
 
-    Attributes:
-        input_ids: int64.
-        attention_mask: 1 for tokens and 0 for padding, int64.
-        pad_token_id: what fills the rows.
-    """
-
-    input_ids: Int[Tensor, "rows length"]
-    attention_mask: Int[Tensor, "rows length"]
-    pad_token_id: int
-
-
-def replies_to(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    conversations: Sequence[list[dict[str, str]]],
-    max_new_tokens: int,
-    options: Mapping[str, Any],
-) -> list[str]:
-    """Replies through the chat template, in one batch.
+    Variants answer one after the other, so that one that is not open yet is opened once.
 
     Args:
-        model: with `generate`.
-        tokenizer: its tokenizer.
-        conversations: chat messages, the last of each a user's.
-        max_new_tokens: length of a reply.
-        options: of `generate`.
-
-    Raises:
-        ValueError: as `batch_of`.
-    """
-    batch = prompt_batch(tokenizer, conversations)
-    return continuations_of(model, tokenizer, batch, max_new_tokens, options)
-
-
-def prompt_batch(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[list[dict[str, str]]]) -> Batch:
-    """Conversations as a model reads them before it replies, through the chat template.
-
-    Raises:
-        ValueError: as `batch_of`.
-    """
-    return batch_of(tokenizer, [prompt_text(tokenizer, conversation) for conversation in conversations])
-
-
-def batch_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Batch:
-    """Texts that hold their special tokens; where there is no pad token, the end-of-text token pads, as in `generate`.
-
-    Raises:
-        ValueError: the tokenizer has neither.
-    """
-    pad = padding_id(tokenizer)
-    if pad is None:
-        raise ValueError("the tokenizer has neither a pad token nor an end-of-text token to pad a batch with; set one")
-    rows = [torch.tensor(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-    left = {"batch_first": True, "padding_side": "left"}
-    mask = pad_sequence([torch.ones_like(row) for row in rows], padding_value=0, **left)
-    return Batch(pad_sequence(rows, padding_value=pad, **left), mask, pad)
-
-
-def continuations_of(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Batch,
-    max_new_tokens: int,
-    options: Mapping[str, Any],
-) -> list[str]:
-    """What a model adds to a batch of texts; arguments as of `replies_to`."""
-    with torch.no_grad():
-        output = model.generate(
-            input_ids=batch.input_ids.to(model.device),
-            attention_mask=batch.attention_mask.to(model.device),
-            pad_token_id=batch.pad_token_id,
-            max_new_tokens=max_new_tokens,
-            **options,
-        )
-    new = output[:, batch.input_ids.shape[1] :]
-    return [reply.strip() for reply in tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def greedy_replies(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], max_new_tokens: int, *, batch_tokens: int
-) -> list[str]:
-    """One greedy reply to each of many prompts, in batches of similar length.
-
-    Args:
-        model, tokenizer, max_new_tokens: as in `replies_to`.
-        prompts: what to answer.
+        benchmarks: by name.
+        open_variant: a variant by its name.
+        out: the evaluation's folder.
         batch_tokens: the most tokens of a batch, padding and replies included.
+
+    Returns:
+        by benchmark, one `Answers` a variant, the reference first.
+
+    Raises:
+        ValueError: replies in `out` that were made with other settings.
     """
-    conversations = [prompt.messages() for prompt in prompts]
-    lengths = [
-        len(tokenizer(prompt_text(tokenizer, conversation), add_special_tokens=False)["input_ids"]) + max_new_tokens
-        for conversation in conversations
-    ]
-    replies = [""] * len(prompts)
-    with progress_bar(len(prompts), "replies", "reply") as progress:
-        for batch in batches_by_length(lengths, batch_tokens):
-            asked = [conversations[index] for index in batch]
-            found = replies_to(model, tokenizer, asked, max_new_tokens, {"do_sample": False})
-            for index, reply in zip(batch, found, strict=True):
-                replies[index] = reply
-            progress.update(len(batch))
-    return replies
+    found: dict[str, list[Answers]] = {name: [] for name in benchmarks}
+    _ignore(out / REPLIES)
+    for variant in dict.fromkeys(name for one in benchmarks.values() for name in one.variants):
+        opened = open_variant(variant)
+        for name, benchmark in benchmarks.items():
+            if variant in benchmark.variants:
+                found[name].append(_answers(opened, variant, benchmark, out, batch_tokens))
+    for answers in found.values():
+        check_same_prompts(answers)
+    return found
 
 
-def prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
-    """What a model reads before it replies, through the chat template."""
-    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+def reply_file(out: Path, variant: str, benchmark: str) -> Path:
+    """Where a variant's replies to a benchmark are kept."""
+    return out / REPLIES / variant / f"{benchmark}.jsonl"
+
+
+def reply_hashes(out: Path) -> dict[str, str]:
+    """SHA-256 of every file of replies, by its path among them."""
+    folder = out / REPLIES
+    return {str(file.relative_to(folder)): sha256(file) for file in sorted(folder.glob("*/*.jsonl"))}
+
+
+def _answers(opened: Variant, variant: str, benchmark: Benchmark, out: Path, batch_tokens: int) -> Answers:
+    length = benchmark.max_new_tokens
+    settings = opened.settings | {"prompts": benchmark.sha256, "max_new_tokens": length}
+    store = ReplyStore(reply_file(out, variant, benchmark.name), settings)
+    replier = replace(opened.replier, max_new_tokens=length)
+    reply_to_all(
+        store,
+        replier,
+        benchmark.prompts,
+        benchmark.preferences,
+        new_tokens=length,
+        batch_tokens=batch_tokens,
+        description=f"{variant}, {benchmark.name}",
+    )
+    return answers_of(variant, store, replier, benchmark.prompts, benchmark.preferences)
+
+
+def _ignore(folder: Path) -> None:
+    """Replies may be harmful: git leaves the folder alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / ".gitignore", "*\n")

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_prosocial.files import append_json_lines, mend_lines, whole_lines_of, write_text
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import append_json_lines, mend_lines, whole_lines_of, write_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ReplyStore:
         for number, line in enumerate(rest, start=2):
             key, reply = self._parse(number, line)
             if key in self.replies:
-                raise ValueError(f"{self.path}, line {number}: a second reply to {key}")
+                raise ProsocialError(f"{self.path}, line {number}: a second reply to {key}")
             self.replies[key] = reply
         mend_lines(self.path)
 
@@ -58,7 +59,7 @@ class ReplyStore:
         new = dict(replies)
         twice = [key for key in new if key in self.replies]
         if twice:
-            raise ValueError(f"there is a reply to {twice[0]} already")
+            raise ProsocialError(f"there is a reply to {twice[0]} already")
         append_json_lines(self.path, (asdict(key) | {"reply": reply} for key, reply in new.items()))
         self.replies |= new
 
@@ -66,11 +67,11 @@ class ReplyStore:
         try:
             found = json.loads(line)["settings"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} does not begin with settings; it is no file of replies") from error
+            raise ProsocialError(f"{self.path} does not begin with settings; it is no file of replies") from error
         if found != settings:
             names = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
             before, now = ({name: one.get(name) for name in names} for one in (found, settings))
-            raise ValueError(
+            raise ProsocialError(
                 f"{self.path} was begun with other settings ({before}, now {now}); keep them, or choose another file"
             )
 
@@ -80,4 +81,4 @@ class ReplyStore:
             reply = row.pop("reply")
             return ReplyKey(**row), reply
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path}, line {number}: no reply ({error})") from error
+            raise ProsocialError(f"{self.path}, line {number}: no reply ({error})") from error

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from hf_prosocial.errors import ProsocialError
+
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 NGRAM = 4
 MOST_REPEATED = 0.5
@@ -23,10 +25,10 @@ def distinct(replies: Sequence[str], n: int) -> float:
         ValueError: not one n-gram, or n below 1.
     """
     if n < 1:
-        raise ValueError(f"n must be 1 or more, found {n}")
+        raise ProsocialError(f"n must be 1 or more, found {n}")
     ngrams = [ngram for reply in replies for ngram in _ngrams(words(reply), n)]
     if not ngrams:
-        raise ValueError(f"{len(replies)} replies hold not one {n}-gram")
+        raise ProsocialError(f"{len(replies)} replies hold not one {n}-gram")
     return len(set(ngrams)) / len(ngrams)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,17 +11,17 @@ from torch import nn
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import released_arm, released_vector
-from hf_prosocial.bases import find_base, preferred_device
-from hf_prosocial.decoding import GuidedModel
-from hf_prosocial.decoding.guided_pair import GuidedPair
+from hf_prosocial.decoding import GuidedModel, GuidedPair
 from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.choice import scale_beside
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.genarm import GenArm, GuidedByGenArm
-from hf_prosocial.identity import base_parameters, tokenizer_hash, weight_hash
+from hf_prosocial.judges import RELEASED
+from hf_prosocial.models import base_parameters, find_base, preferred_device, tokenizer_hash, weight_hash
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
+from hf_prosocial.records import scale_beside
 
-from .config import RELEASED, EvaluationConfig, VariantConfig
+from .config import VariantConfig
 from .repliers import ChatReplier, guided_by
 
 
@@ -47,7 +48,7 @@ class Variant:
         """
         config, guide = self.config, self.guide
         if config.in_words:
-            raise ValueError("a preference in words is part of a conversation; running text has no place for it")
+            raise ProsocialError("a preference in words is part of a conversation; running text has no place for it")
         if guide is None:
             return self.model
         if isinstance(guide, GenArm):
@@ -57,19 +58,40 @@ class Variant:
         return GuidedModel(self.model, guide, preference, config.beta, config.safe_set)
 
 
+@dataclass(frozen=True)
+class Generation:
+    """How all variants generate.
+
+    Attributes:
+        max_new_tokens: the most of a reply.
+        temperature: of the base; guided variants sample at 1 + β times it. 0 is greedy.
+        seed: of sampling.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+
 class Variants:
     """Opens an evaluation's variants, one base in memory, and an edited copy for each vector.
 
     Args:
-        config: the evaluation.
+        base: as `find_base` takes it.
+        dtype: of the base.
+        configs: the variants, by name.
+        generation: how they generate.
 
     Raises:
         OSError: no such base.
     """
 
-    def __init__(self, config: EvaluationConfig) -> None:
-        self.config = config
-        self.base, self.tokenizer = find_base(config.base).load(config.dtype, device=preferred_device())
+    def __init__(
+        self, base: str | None, dtype: str, configs: Mapping[str, VariantConfig], generation: Generation
+    ) -> None:
+        self.configs = configs
+        self._source, self._generation = base, generation
+        self.base, self.tokenizer = find_base(base).load(dtype, device=preferred_device())
         self._opened: dict[str, Variant] = {}
         self._edited: dict[tuple[str, float], Any] = {}
         self._guides: dict[tuple[str, str, int], PeftModel | GenArm] = {}
@@ -85,21 +107,21 @@ class Variants:
         return self._opened[name]
 
     def _made(self, name: str) -> Variant:
-        chosen = self.config.variants[name]
+        chosen = self.configs[name]
         model, edit = self._model(chosen)
         guide, found = self._guide(chosen, model)
         options: dict[str, Any] = {"do_sample": False}
-        if self.config.temperature > 0:
-            temperature = self.config.temperature * chosen.neutral_temperature
+        if self._generation.temperature > 0:
+            temperature = self._generation.temperature * chosen.neutral_temperature
             options = {"do_sample": True, "temperature": temperature}
         replier = ChatReplier(
             model,
             self.tokenizer,
-            self.config.max_new_tokens,
+            self._generation.max_new_tokens,
             options,
             None if guide is None else guided_by(guide, self.tokenizer, chosen.beta, chosen.safe_set),
             chosen.in_words,
-            self.config.seed,
+            self._generation.seed,
         )
         settings = {
             "variant": asdict(chosen) | edit,
@@ -107,20 +129,22 @@ class Variants:
             "guide": found,
             "tokenizer": tokenizer_hash(self.tokenizer),
             "chat_template": _text_hash(str(self.tokenizer.chat_template)),
-            "generation": options | {"seed": self.config.seed if self.config.temperature > 0 else None},
+            "generation": options | {"seed": self._generation.seed if self._generation.temperature > 0 else None},
         }
         return Variant(replier, settings, model, guide, chosen)
 
-    def objectives(self) -> tuple[str, ...]:
-        """What the guides weigh.
+    def objectives(self) -> tuple[str, ...] | None:
+        """What the guides weigh; None where nothing guides.
 
         Raises:
-            ValueError: guides of different objectives, or no guide.
+            ProsocialError: guides of different objectives.
         """
-        found = {name: self.open(name).guide for name, one in self.config.variants.items() if one.arm or one.genarm}
+        found = {name: self.open(name).guide for name, one in self.configs.items() if one.arm or one.genarm}
         names = {name: guide_objectives(guide) for name, guide in found.items() if guide is not None}
+        if not names:
+            return None
         if len(set(names.values())) != 1:
-            raise ValueError(f"the variants' guides must weigh the same objectives, found {names}")
+            raise ProsocialError(f"the variants' guides must weigh the same objectives, found {names}")
         return next(iter(names.values()))
 
     def _model(self, chosen: VariantConfig) -> tuple[Any, dict[str, Any]]:
@@ -130,7 +154,7 @@ class Variants:
         scale = scale_beside(source) if chosen.scale is None else chosen.scale
         if (source, scale) not in self._edited:
             # A vector is of the weights as they are on disk, so that the edit comes before the evaluation's dtype.
-            exact, _ = find_base(self.config.base).load()
+            exact, _ = find_base(self._source).load()
             HarmVector.from_pretrained(source).subtract_from(exact, scale)
             edited = copy.deepcopy(self.base)
             edited.load_state_dict(exact.state_dict())

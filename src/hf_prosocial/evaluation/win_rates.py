@@ -1,21 +1,22 @@
 """How often a variant's reply is judged better than the reference's, in both orders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.evaluation.figures.shares import share
+from hf_prosocial.judges import PairwiseJudge
 from hf_prosocial.preference import Preference
 
 from .answers import Answers
 from .bootstrap import bootstrap_mean
-from .judges.asked import PairwiseJudge
-from .measures.labels import share
 
 
 def win_rates(
-    judge: PairwiseJudge, answers: Mapping[str, Sequence[Answers]], preference: Preference
+    judge: PairwiseJudge, answers: Sequence[Sequence[Answers]], preference: Preference
 ) -> list[dict[str, Any]]:
     """Of each benchmark's replies under one preference: every variant against the first, which is the reference.
 
@@ -25,13 +26,14 @@ def win_rates(
         ValueError: fewer than two prompts with an answer.
     """
     found = []
-    for name, (reference, *others) in answers.items():
+    for reference, *others in answers:
+        name = reference.benchmark
         before = reference.under(preference)
         for one in others:
             wins, agreed = judge(one.prompts, one.under(preference), before)
             judged = [row for row, win in enumerate(wins) if win is not None]
             if len(judged) < 2:
-                raise ValueError(
+                raise ProsocialError(
                     f"the judge said which is better in {len(judged)} of {len(wins)} replies of {one.variant} to "
                     f'{name}; its answers must be "A", "B" or "tie", and nothing else'
                 )

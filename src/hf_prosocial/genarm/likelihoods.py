@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hf_prosocial.decoding.guidance import check_strength, guided_log_probs
-from hf_prosocial.decoding.whole_sequences import whole_logits
+from hf_prosocial.decoding import check_strength, guided_log_probs, whole_logits
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.preference import Preference, weights_of
 
 from .model import GenArm
@@ -19,7 +19,8 @@ class GuidedByGenArm(nn.Module):
         base: the model to guide, of the GenARM's vocabulary.
         arm: a `GenArm`.
         preference: one for all rows.
-        beta, safe_set: as `GenArmProcessor`'s.
+        beta: strength of guidance, >= 0.
+        safe_set: ε in (0, 1], or None.
 
     Raises:
         ValueError: bad arguments.
@@ -50,7 +51,9 @@ class GuidedByGenArm(nn.Module):
             ValueError: `use_cache`: whole sequences alone are scored here.
         """
         if use_cache:
-            raise ValueError("whole sequences alone are scored here, without a cache; pass a GenArmProcessor for text")
+            raise ProsocialError(
+                "whole sequences alone are scored here, without a cache; pass a GenArmProcessor for text"
+            )
         (arm,) = self._arm
         own = whole_logits(self.base, input_ids, attention_mask)
         mixed = own.new_zeros(())

@@ -4,8 +4,8 @@ from functools import partial
 
 import torch
 
-from hf_prosocial.arm.margins import Margins, Setting, margins_of, score_pairs
-from hf_prosocial.arm.pairs import Pairs
+from hf_prosocial.arm import Margins, Setting, margins_of, score_pairs
+from hf_prosocial.data import Pairs
 
 from .model import GenArm
 

@@ -1,9 +1,7 @@
 """A GenARM: a base with a LoRA for each objective, and its record on disk."""
 
-import json
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -11,26 +9,10 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from hf_prosocial.arm.base_record import check_base, check_names
-from hf_prosocial.files import write_json
-from hf_prosocial.memory import sharing_weights
-
-RECORD = "genarm.json"
-
-
-@dataclass
-class GenArmRecord:
-    """What stands in genarm.json, beside a folder for each objective's adapter."""
-
-    objectives: tuple[str, ...]
-    base_model_name_or_path: str | None = None
-    base_weight_hashes: dict[str, str] | None = None
-    tokenizer_hash: str | None = None
-    chat_template: str | None = None
-
-    def save(self, directory: str | Path) -> None:
-        """Write genarm.json into a directory."""
-        write_json(Path(directory) / RECORD, asdict(self))
+from hf_prosocial.arm import check_base, check_names
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import sharing_weights
+from hf_prosocial.records import GENARM, GenArmRecord
 
 
 class GenArm:
@@ -53,7 +35,9 @@ class GenArm:
     def __init__(self, model: PeftModel, record: GenArmRecord) -> None:
         missing = [name for name in record.objectives if name not in model.peft_config]
         if missing or not record.objectives:
-            raise ValueError(f"no adapter for {missing or 'any objective'}; the adapters are {list(model.peft_config)}")
+            raise ProsocialError(
+                f"no adapter for {missing or 'any objective'}; the adapters are {list(model.peft_config)}"
+            )
         model.requires_grad_(False)
         self.model, self.record = model.eval(), record
 
@@ -80,9 +64,7 @@ class GenArm:
             ValueError: an adapter that is no plain LoRA, or arguments that make no sense.
         """
         check_names(allow_mismatch)
-        file = cast(str, cached_file(str(directory), RECORD))
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-        record = GenArmRecord(**(content | {"objectives": tuple(content["objectives"])}))
+        record = GenArmRecord.read(cast(str, cached_file(str(directory), GENARM)))
         model = sharing_weights(base)
         check_base(directory, record, model, tokenizer, allow_mismatch)
         first, *others = record.objectives
@@ -91,7 +73,7 @@ class GenArm:
             arm.load_adapter(str(directory), adapter_name=name, subfolder=name)
         for name, config in arm.peft_config.items():
             if not isinstance(config, LoraConfig):
-                raise ValueError(f"{directory}/{name} holds a {config.peft_type} adapter; a GenArm has plain LoRAs")
+                raise ProsocialError(f"{directory}/{name} holds a {config.peft_type} adapter; a GenArm has plain LoRAs")
         return cls(arm, record)
 
     @property

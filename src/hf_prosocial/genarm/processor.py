@@ -5,9 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from hf_prosocial.decoding.follower import Follower
-from hf_prosocial.decoding.guide import refuse_foreign_assistant
-from hf_prosocial.decoding.guided_processor import GuidedProcessor
+from hf_prosocial.decoding import Follower, GuidedProcessor, refuse_foreign_assistant
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences, weights_of
 
 from .model import GenArm
@@ -21,7 +21,11 @@ class GenArmProcessor(GuidedProcessor):
 
     Args:
         arm: a `GenArm`.
-        preference, beta, safe_set, tokenizer, prompt_attention_mask: as `ProSocialProcessor`'s.
+        preference: one, or one for each prompt.
+        beta: strength of guidance, >= 0.
+        safe_set: ε in (0, 1], or None.
+        tokenizer: the base's, to compare with the adapters' record.
+        prompt_attention_mask: of the prompts, (prompts, length), where padding cannot be told from tokens.
 
     Raises:
         ValueError, GuidanceLostError: as `ProSocialProcessor`.
@@ -51,21 +55,21 @@ class GenArmGuide:
         self._followers = [Follower(self.model, refuse_foreign_assistant) for _ in genarm.objectives]
 
     def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
-        """As `Guide.weights`."""
+        """The preference's weights p, on the model's device."""
         return weights_of(preference, self._genarm.objectives).to(self.model.device)
 
     def check(self) -> None:
-        """As `Guide.check`.
+        """Raise where the adapters are no longer those that the guide was made for.
 
         Raises:
             ValueError: an objective's adapter was deleted.
         """
         missing = [name for name in self._genarm.objectives if name not in self.arm.peft_config]
         if missing:
-            raise ValueError(f"the adapters {missing} are gone from the GenARM; load it again")
+            raise ProsocialError(f"the adapters {missing} are gone from the GenARM; load it again")
 
     def reset(self) -> None:
-        """As `Guide.reset`."""
+        """Forget all rows; the weights have changed."""
         for follower in self._followers:
             follower.reset()
 
@@ -76,7 +80,10 @@ class GenArmGuide:
         lanes: Int[Tensor, " rows"],
         weights: Float[Tensor, "*rows k"],
     ) -> Float[Tensor, "rows vocabulary"]:
-        """As `Guide.next_logits`: Σ_i p_i log π_i, fp32; an adapter runs on the rows that weigh it, and on no other."""
+        """log π_r(· | p) of the token after the last column, up to a constant in each row.
+
+        : Σ_i p_i log π_i, fp32; an adapter runs on the rows that weigh it, and on no other.
+        """
         weights = weights.expand(len(input_ids), -1)
         mixed = None
         for name, follower, weight in zip(self._genarm.objectives, self._followers, weights.unbind(-1), strict=True):
@@ -86,10 +93,10 @@ class GenArmGuide:
             # One lane: an adapter's keys and values do not depend on the preference.
             same = torch.zeros_like(weighed)
             with self._genarm.using(name):
-                own = follower.next_logits(input_ids[weighed], attention_mask[weighed], same).float()
+                own = at_least_fp32(follower.next_logits(input_ids[weighed], attention_mask[weighed], same))
             if mixed is None:
                 mixed = own.new_zeros(len(input_ids), own.shape[-1])
             mixed.index_add_(0, weighed, weight[weighed, None] * own)
         if mixed is None:
-            raise ValueError(f"a preference weighs no objective: {weights.tolist()}")
+            raise ProsocialError(f"a preference weighs no objective: {weights.tolist()}")
         return mixed

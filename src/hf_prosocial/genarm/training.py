@@ -1,7 +1,6 @@
 """Training a GenARM: each objective's LoRA on that objective's pairs, under the same loss as PV-ARM's."""
 
 import copy
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,18 +9,20 @@ from peft.utils import CONFIG_NAME
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from hf_prosocial.arm.arguments import PairTrainingArguments
-from hf_prosocial.arm.base_record import record_base
-from hf_prosocial.arm.batch import pair_log_probs
-from hf_prosocial.arm.losses import pair_losses
-from hf_prosocial.arm.pair_trainer import PairTrainer
-from hf_prosocial.arm.pairs import Pairs
-from hf_prosocial.arm.resume import last_whole_checkpoint
-from hf_prosocial.files import write_json
+from hf_prosocial.arm import (
+    PairTrainer,
+    PairTrainingArguments,
+    last_whole_checkpoint,
+    pair_log_probs,
+    pair_losses,
+    record_base,
+)
+from hf_prosocial.data import Pairs
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import write_json
+from hf_prosocial.records import GENARM, LOG, GenArmRecord, ObjectiveLog, read_json
 
-from .model import GenArm, GenArmRecord
-
-LOG = "log.json"
+from .model import GenArm
 
 
 class GenArmTrainer(PairTrainer[PairTrainingArguments]):
@@ -95,20 +96,29 @@ def train_genarm(
         ValueError: `max_steps`, or an objective without pairs.
     """
     if args.max_steps > 0:
-        raise ValueError(f"max_steps={args.max_steps} would count for each objective anew; give num_train_epochs")
+        raise ProsocialError(f"max_steps={args.max_steps} would count for each objective anew; give num_train_epochs")
     empty = [name for name, count in pairs.counts().items() if count == 0]
     if empty:
-        raise ValueError(f"no pair is labelled for {empty}; a GenARM learns each objective from its own pairs")
+        raise ProsocialError(f"no pair is labelled for {empty}; a GenARM learns each objective from its own pairs")
     output = Path(str(args.output_dir))
     logs = {}
     for index, name in enumerate(pairs.objectives):
         log = output / name / LOG
         if not (resume and log.is_file()):
-            own = Pairs(pairs.objectives, [pair for pair in pairs.rows if pair.objective == index])
-            history = _train_one(base, tokenizer, config, args, own, record, output / name, resume, callbacks)
-            write_json(log, {"log": history})
-        logs[name] = json.loads(log.read_text(encoding="utf-8"))["log"]
-    record.save(output)
+            own = copy.copy(args)
+            own.output_dir = str(output / name)
+            set_seed(args.seed)
+            of_objective = Pairs(pairs.objectives, [pair for pair in pairs.rows if pair.objective == index])
+            arm = cast(PeftModel, get_peft_model(base, copy.deepcopy(config)))
+            trainer = GenArmTrainer(arm, own, of_objective, tokenizer, callbacks)
+            last = last_whole_checkpoint(output / name) if resume else None
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            trainer.save_model()
+            _name_base(output / name, record.base_model_name_or_path)
+            arm.unload()
+            ObjectiveLog(trainer.state.log_history).write(log)
+        logs[name] = ObjectiveLog.read(log).log
+    record.write(output / GENARM)
     return GenArm.from_pretrained(output, base, tokenizer=tokenizer), logs
 
 
@@ -121,28 +131,7 @@ def genarm_record(
     return record
 
 
-def _train_one(
-    base: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    config: LoraConfig,
-    args: PairTrainingArguments,
-    pairs: Pairs,
-    record: GenArmRecord,
-    output: Path,
-    resume: bool,
-    callbacks: list[TrainerCallback] | None,
-) -> list[dict[str, Any]]:
-    own = copy.copy(args)
-    own.output_dir = str(output)
-    set_seed(args.seed)
-    arm = cast(PeftModel, get_peft_model(base, copy.deepcopy(config)))
-    trainer = GenArmTrainer(arm, own, pairs, tokenizer, callbacks)
-    last = last_whole_checkpoint(output) if resume else None
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    trainer.save_model()
-    # PEFT names the folder that the base was loaded from, which nobody else has.
-    saved = output / CONFIG_NAME
-    content = json.loads(saved.read_text(encoding="utf-8"))
-    write_json(saved, content | {"base_model_name_or_path": record.base_model_name_or_path})
-    arm.unload()
-    return trainer.state.log_history
+def _name_base(adapter: Path, base_id: str | None) -> None:
+    """Name the base in an adapter's configuration: PEFT names the folder that it was loaded from, which nobody has."""
+    saved = adapter / CONFIG_NAME
+    write_json(saved, read_json(saved) | {"base_model_name_or_path": base_id})

@@ -1,7 +1,5 @@
 """What goes to the Hub: model cards, and pushing what may be pushed."""
 
-from .cards import arm_card
-from .publication import Publication, open_publication
-from .push import push
+import lazy_loader
 
-__all__ = ["Publication", "arm_card", "open_publication", "push"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,21 +1,22 @@
 """Model cards, from MODEL_CARD_TEMPLATE.md."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from math import isfinite
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hf_prosocial.direg import VectorRecord
+from hf_prosocial.arm import margin_table
+from hf_prosocial.io import markdown_table
+from hf_prosocial.records import ChoiceRecord, EditRecord, TrainingRecord, VectorPublication, VectorRecord
 
 TEMPLATE = "MODEL_CARD_TEMPLATE.md"
 
 _ARM_INTRODUCTION = """A preference-conditioned autoregressive reward model (PV-ARM) for `{base}`.
 It guides the base's decoding, token by token, towards the objectives that the user weighs: {objectives}."""
 
-_ARM_USAGE = """from hf_prosocial import Preference, ProSocialProcessor, load_arm
-from hf_prosocial.bases import find_base
+_ARM_USAGE = """from hf_prosocial import Preference, ProSocialProcessor, find_base, load_arm
 
 model, tokenizer = find_base("{base}").load()
 arm = load_arm("{id}", model, tokenizer=tokenizer)
@@ -51,29 +52,22 @@ _VECTOR_LIMITS = """Added instead of subtracted, it makes its base more harmful.
 on and no others; their hash is checked."""
 
 
-def arm_card(
-    record: Mapping[str, Any],
-    figures: str,
-    *,
-    repo_id: str = "path-or-hub-id",
-    licence: str = "apache-2.0",
-    pictures: Sequence[str] = (),
-) -> str:
+def arm_card(record: TrainingRecord, *, repo_id: str, licence: str, pictures: Sequence[str]) -> str:
     """The card of a trained ARM.
 
     Args:
-        record: what `prosocial arm train` writes to training.json.
-        figures: Markdown tables of held-out margins.
+        record: its training.json.
         repo_id: what the usage snippet loads.
         licence: of the adapter, as the Hub writes it.
         pictures: names of picture files beside the card.
     """
-    recipe = record["recipe"]
-    counts = ", ".join(f"{name} {count}" for name, count in record["pairs"]["used"].items())
+    recipe = record.recipe
+    counts = ", ".join(f"{name} {count}" for name, count in record.pairs.used.items())
+    command = "`ArmTrainer`, from Python" if record.command is None else f"`{' '.join(record.command)}`"
     how = (
-        f"`{' '.join(record['command'])}`, seed {record['training']['seed']}, on {counts} pairs "
-        f"({len(record['pairs']['malformed'])} malformed or too long rows left out). Base weights: "
-        f"{record['base']['source']}. {_versions(record['versions'])}.\n\n{_hashes(record['data'])}\n\n"
+        f"{command}, seed {record.training['seed']}, on {counts} pairs "
+        f"({len(record.pairs.malformed)} malformed or too long rows left out). Base weights: "
+        f"{record.base.source}. {_versions(record.versions)}.\n\n{_hashes(record.data)}\n\n"
         "All of it stands in `training.json`."
     )
     preference = f'Preference.one_hot("{recipe["objectives"][0]}", objectives={tuple(recipe["objectives"])})'
@@ -85,18 +79,21 @@ def arm_card(
             dataset_config=name,  # Results of one configuration would be taken for one result.
             metric_type="accuracy",
             metric_name="per-token margin accuracy under the own one-hot preference",
-            metric_value=round(found["own"]["mean"], 4),
+            metric_value=round(found.own.mean, 4),
         )
-        for name, found in record.get("dev", {}).get("objectives", {}).items()
-        if _is_figure(found["own"]["mean"])
+        for name, found in ({} if record.dev is None else record.dev.objectives).items()
+        if isfinite(found.own.mean)  # An objective without pairs has none.
     ]
     return _render(
-        title=f"PV-ARM for {recipe['base']}",
-        introduction=_ARM_INTRODUCTION.format(base=recipe["base"], objectives=", ".join(recipe["objectives"])),
-        usage=_ARM_USAGE.format(base=recipe["base"], preference=preference, id=repo_id),
-        how=how,
-        figures=(figures or "No held-out pairs were given.") + _shown(pictures),
-        limits=_ARM_LIMITS,
+        _Text(
+            title=f"PV-ARM for {recipe['base']}",
+            introduction=_ARM_INTRODUCTION.format(base=recipe["base"], objectives=", ".join(recipe["objectives"])),
+            usage=_ARM_USAGE.format(base=recipe["base"], preference=preference, id=repo_id),
+            how=how,
+            figures=("No held-out pairs were given." if record.dev is None else margin_table(record.dev))
+            + _shown(pictures),
+            limits=_ARM_LIMITS,
+        ),
         base=recipe["base"],
         relation="adapter",
         library="hf_prosocial",
@@ -106,12 +103,7 @@ def arm_card(
     )
 
 
-def _is_figure(value: float | None) -> bool:
-    """Whether there is one: an objective without pairs has NaN, and null once it was written."""
-    return value is not None and isfinite(value)
-
-
-def safe_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
+def safe_card(record: EditRecord, *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
     """The card of a checkpoint that a harm vector was subtracted from.
 
     Args:
@@ -121,19 +113,20 @@ def safe_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: st
         licence: the base's.
         pictures: names of picture files beside the card.
     """
-    vector = VectorRecord.from_dict(record["vector"])
     how = (
-        f"λ = {record['scale']:g}. {_vector_how(vector)} {_versions(record['versions'])}. All of it stands in "
+        f"λ = {record.scale:g}. {_vector_how(record.vector)} {_versions(record.versions)}. All of it stands in "
         "`prosocial.json`."
     )
-    evidence = record.get("evidence") or {}
+    evidence = record.evidence
     return _render(
-        title=f"{base.split('/')[-1]} with its harm vector subtracted",
-        introduction=_SAFE_INTRODUCTION.format(base=base, scale=record["scale"]),
-        usage=_SAFE_USAGE.format(id=repo_id),
-        how=how + _why(evidence),
-        figures=_evidence_table(evidence, "this model") + _shown(pictures),
-        limits=_SAFE_LIMITS,
+        _Text(
+            title=f"{base.split('/')[-1]} with its harm vector subtracted",
+            introduction=_SAFE_INTRODUCTION.format(base=base, scale=record.scale),
+            usage=_SAFE_USAGE.format(id=repo_id),
+            how=how + _why(evidence),
+            figures=_evidence_table(evidence, "this model") + _shown(pictures),
+            limits=_SAFE_LIMITS,
+        ),
         base=base,
         relation="finetune",
         library="transformers",
@@ -143,18 +136,19 @@ def safe_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: st
     )
 
 
-def vector_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
+def vector_card(record: VectorPublication, *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
     """The card of a harm vector, from its prosocial.json; other arguments as in `safe_card`."""
-    vector = VectorRecord.from_dict(record["vector"])
-    evidence = record.get("evidence") or {}
-    scale = evidence["chosen"]["scale"] if evidence else 0.5
+    vector, evidence = record.vector, record.evidence
+    scale = 0.5 if evidence is None else evidence.chosen.scale
     return _render(
-        title=f"Harm vector of {base.split('/')[-1]}",
-        introduction=_VECTOR_INTRODUCTION.format(base=base),
-        usage=_VECTOR_USAGE.format(id=repo_id, base=base, scale=scale),
-        how=f"{_vector_how(vector)} {_versions(vector.versions)}.{_why(evidence)}",
-        figures=_evidence_table(evidence, "less λ times the vector") + _shown(pictures),
-        limits=_VECTOR_LIMITS,
+        _Text(
+            title=f"Harm vector of {base.split('/')[-1]}",
+            introduction=_VECTOR_INTRODUCTION.format(base=base),
+            usage=_VECTOR_USAGE.format(id=repo_id, base=base, scale=scale),
+            how=f"{_vector_how(vector)} {_versions(vector.versions)}.{_why(evidence)}",
+            figures=_evidence_table(evidence, "less λ times the vector") + _shown(pictures),
+            limits=_VECTOR_LIMITS,
+        ),
         base=base,
         relation="adapter",
         library="hf_prosocial",
@@ -164,23 +158,23 @@ def vector_card(record: Mapping[str, Any], *, repo_id: str, base: str, licence: 
     )
 
 
+@dataclass(frozen=True)
+class _Text:
+    """The parts of a card's text, by the template's names."""
+
+    title: str
+    introduction: str
+    usage: str
+    how: str
+    figures: str
+    limits: str
+
+
 def _render(
-    *,
-    title: str,
-    introduction: str,
-    usage: str,
-    how: str,
-    figures: str,
-    limits: str,
-    base: str,
-    relation: str,
-    library: str,
-    licence: str,
-    tags: list[str],
-    results: list[EvalResult],
+    text: _Text, *, base: str, relation: str, library: str, licence: str, tags: list[str], results: list[EvalResult]
 ) -> str:
     data = ModelCardData(
-        model_name=title,
+        model_name=text.title,
         base_model=base,
         base_model_relation=relation,
         library_name=library,
@@ -189,17 +183,8 @@ def _render(
         tags=tags,
         eval_results=results or None,
     )
-    card = ModelCard.from_template(
-        data,
-        template_str=files("hf_prosocial.assets").joinpath(TEMPLATE).read_text(encoding="utf-8"),
-        title=title,
-        introduction=introduction,
-        usage=usage,
-        how=how,
-        figures=figures,
-        limits=limits,
-    )
-    return card.content
+    template = files("hf_prosocial.assets").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return ModelCard.from_template(data, template_str=template, **asdict(text)).content
 
 
 def _vector_how(record: VectorRecord) -> str:
@@ -228,14 +213,14 @@ def _hashes(data: Mapping[str, str]) -> str:
     return "\n".join(f"- `{path}`: sha256 `{digest}`" for path, digest in data.items())
 
 
-def _why(evidence: Mapping[str, Any]) -> str:
-    return f"\n\nWhy this point: {evidence['reason']}.\n\n{_hashes(evidence['data'])}" if evidence else ""
+def _why(evidence: ChoiceRecord | None) -> str:
+    return "" if evidence is None else f"\n\nWhy this point: {evidence.reason}.\n\n{_hashes(evidence.data)}"
 
 
 _METRICS = {"multiple choice": "accuracy", "refusals of safe prompts": "refusal_rate"}
 
 
-def _results(evidence: Mapping[str, Any]) -> list[EvalResult]:
+def _results(evidence: ChoiceRecord | None) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="text-generation",
@@ -245,31 +230,29 @@ def _results(evidence: Mapping[str, Any]) -> list[EvalResult]:
             metric_type=_METRICS.get(name, "loss"),
             metric_value=round(value, 4),
         )
-        for name, value in evidence.get("chosen", {}).get("figures", {}).items()
+        for name, value in ({} if evidence is None else evidence.chosen.figures).items()
     ]
 
 
-def _evidence_table(evidence: Mapping[str, Any], what: str) -> str:
-    if not evidence:
+def _evidence_table(evidence: ChoiceRecord | None, what: str) -> str:
+    if evidence is None:
         return "Nothing was measured on it."
-    before, after = evidence["base"]["figures"], evidence["chosen"]["figures"]
-    lines = [f"| held-out figure | base | {what} |", "|---|---|---|"]
-    lines += [f"| {name} | {before[name]:.4f} | {value:.4f} |" for name, value in after.items()]
-    return "\n".join([*lines, "", _measured_on(evidence)])
+    before, after = evidence.base.figures, evidence.chosen.figures
+    rows = [[name, f"{before[name]:.4f}", f"{value:.4f}"] for name, value in after.items()]
+    return "\n\n".join([markdown_table(["held-out figure", "base", what], rows), _measured_on(evidence)])
 
 
-def _measured_on(evidence: Mapping[str, Any]) -> str:
+def _measured_on(evidence: ChoiceRecord) -> str:
     """How much of each file; what a sweep recorded as None was taken whole."""
 
-    def most(key: str, of: str) -> str:
-        count = evidence.get(key)
+    def most(count: int | None, of: str) -> str:
         return f"all {of}" if count is None else f"{count:,} {of}"
 
     return (
-        f"Losses are in nats per token, on the held-out rows ({evidence['held_out']:g} of the prompts) and on "
-        f"{most('text_tokens', 'tokens of the text')}; multiple choice is a share of right answers "
-        f"({most('question_count', 'questions')}), refusals a share of replies with the words of one "
-        f"({most('prompt_count', 'safe prompts')}; a baseline, no judge)."
+        f"Losses are in nats per token, on the held-out rows ({evidence.held_out:g} of the prompts) and on "
+        f"{most(evidence.text_tokens, 'tokens of the text')}; multiple choice is a share of right answers "
+        f"({most(evidence.question_count, 'questions')}), refusals a share of replies with the words of one "
+        f"({most(evidence.prompt_count, 'safe prompts')}; a baseline, no judge)."
     )
 
 

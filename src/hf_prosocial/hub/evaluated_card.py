@@ -8,6 +8,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import markdown_table
+
 
 def with_evaluation(card: str, file: str | Path) -> str:
     """A card with the figures of an evaluation: in its data, for the Hub, and as a table, the reference's beside them.
@@ -26,7 +29,7 @@ def with_evaluation(card: str, file: str | Path) -> str:
         # The reference variant's own file, and a model-index from elsewhere, have nothing beside it.
         reference, beside = model_index_to_eval_results(content["reference"]) if "reference" in content else ("", [])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} holds no evaluation ({error}); give a file of eval_results") from error
+        raise ProsocialError(f"{file} holds no evaluation ({error}); give a file of eval_results") from error
     found = ModelCard(card)
     data: Any = found.data
     data.model_name = data.model_name or name
@@ -41,11 +44,15 @@ def with_evaluation(card: str, file: str | Path) -> str:
 def _evaluation_table(columns: Sequence[tuple[str, list[EvalResult]]]) -> str:
     """A row a figure of the last column."""
     values = [{(one.dataset_config, one.metric_type): one.metric_value for one in results} for _, results in columns]
-    lines = [f"| benchmark | figure | {' | '.join(name for name, _ in columns)} |", "|---|---|" + "---|" * len(columns)]
-    for one in columns[-1][1]:
-        cells = [_cell(column, (one.dataset_config, one.metric_type)) for column in values]
-        lines.append(f"| {one.dataset_name} | {one.metric_name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        [
+            str(one.dataset_name),
+            str(one.metric_name),
+            *(_cell(column, (one.dataset_config, one.metric_type)) for column in values),
+        ]
+        for one in columns[-1][1]
+    ]
+    return markdown_table(["benchmark", "figure", *(name for name, _ in columns)], rows)
 
 
 def _cell(values: Mapping[tuple[str | None, str], Any], figure: tuple[str | None, str]) -> str:

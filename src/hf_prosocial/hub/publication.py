@@ -1,16 +1,26 @@
 """What a directory holds, and whether it may be published."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hf_prosocial.direg import HarmVector
-from hf_prosocial.direg.choice import CHOICE
-from hf_prosocial.direg.record import RECORD_NAME, VECTOR_NAME
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.records import (
+    ADDED,
+    CHOICE,
+    RECORD_NAME,
+    TRAINING,
+    VECTOR_NAME,
+    CopyRecord,
+    EditRecord,
+    TrainingRecord,
+    VectorRecord,
+    read_json,
+    read_publication,
+)
 
 Kind = Literal["safe checkpoint", "ARM adapter", "harm vector"]
-TRAINING = "training.json"
 
 # What each kind is made of; other files of the directory stay where they are, but for a checkpoint, which is a whole.
 _ARM_FILES = ("adapter_config.json", "adapter_model.safetensors", TRAINING)
@@ -29,7 +39,7 @@ class Publication:
 
     folder: Path
     kind: Kind
-    record: dict[str, Any]
+    record: EditRecord | TrainingRecord | VectorRecord
     files: tuple[Path, ...]
 
 
@@ -44,45 +54,35 @@ def open_publication(directory: str | Path) -> Publication:
     folder = Path(directory)
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {folder}")
-    record = _read(folder / RECORD_NAME)
-    if record.get("kind") is not None:
-        raise ValueError(f"{folder} holds a {record['kind']}; it may comply with harmful requests and is never pushed")
+    record = read_publication(folder / RECORD_NAME) if (folder / RECORD_NAME).is_file() else None
+    if isinstance(record, CopyRecord):
+        raise ProsocialError(f"{folder} holds a {record.kind}; it may comply with harmful requests and is never pushed")
     if (folder / VECTOR_NAME).is_file():
         vector = HarmVector(folder / VECTOR_NAME)
         evidence = [file for file in (folder / CHOICE, *sorted(folder.glob("*.png"))) if file.is_file()]
-        return Publication(folder, "harm vector", vector.record.to_dict(), (vector.file, *evidence))
+        return Publication(folder, "harm vector", vector.record, (vector.file, *evidence))
     if (folder / "adapter_config.json").is_file():
         return _arm(folder)
-    if record.get("made_by") == "HarmVector.add":
-        raise ValueError(f"{folder} had a harm vector added to it; it may be harmful and is never pushed")
-    if record.get("made_by") == "HarmVector.subtract":
+    if isinstance(record, EditRecord) and record.made_by == ADDED:
+        raise ProsocialError(f"{folder} had a harm vector added to it; it may be harmful and is never pushed")
+    if isinstance(record, EditRecord):
         rendered = ("README.md", RECORD_NAME)
         files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in rendered]
         return Publication(folder, "safe checkpoint", record, tuple(files))
-    raise ValueError(
+    raise ProsocialError(
         f"{folder} holds no safe checkpoint (`prosocial direg subtract`), no ARM adapter (`prosocial arm train`) and "
         "no harm vector (`prosocial direg extract`); nothing else is pushed"
     )
 
 
 def _arm(folder: Path) -> Publication:
-    kind = _read(folder / "adapter_config.json").get("peft_type")
+    kind = read_json(folder / "adapter_config.json").get("peft_type")
     if kind != "PBLORA":
-        raise ValueError(f"{folder} holds a {kind} adapter; of adapters, only an ARM (PBLORA) is pushed")
+        raise ProsocialError(f"{folder} holds a {kind} adapter; of adapters, only an ARM (PBLORA) is pushed")
     missing = [name for name in _ARM_FILES if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"{folder} lacks {', '.join(missing)}; `prosocial arm train` writes them when it is done")
+        raise ProsocialError(
+            f"{folder} lacks {', '.join(missing)}; `prosocial arm train` and `ArmTrainer.save_model` write them"
+        )
     files = [*(folder / name for name in _ARM_FILES), *sorted(folder.glob("training-*.png"))]
-    return Publication(folder, "ARM adapter", _read(folder / TRAINING), tuple(files))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds no JSON object")
-    return content
+    return Publication(folder, "ARM adapter", TrainingRecord.read(folder / TRAINING), tuple(files))

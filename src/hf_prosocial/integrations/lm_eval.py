@@ -14,9 +14,8 @@ except ImportError as error:
     ) from error
 
 from hf_prosocial.arm import load_arm
-from hf_prosocial.bases import find_base, preferred_device
-from hf_prosocial.decoding.guided_model import GuidedModel
-from hf_prosocial.decoding.guided_pair import GuidedPair
+from hf_prosocial.decoding import GuidedModel, GuidedPair
+from hf_prosocial.models import find_base, preferred_device
 from hf_prosocial.preference import Preference
 
 
@@ -36,7 +35,9 @@ class ProSocialLM(HFLM):
         arm_base: what the ARM was trained on, where `base` is another model (an edited one, say); two forward passes.
         dtype: to load both in.
         device: where to put them.
-        batch_size, max_batch_size, max_length: the harness's own.
+        batch_size: the harness's own.
+        max_batch_size: the harness's own.
+        max_length: the harness's own.
 
     Raises:
         BaseMismatchError: an ARM that was trained on another base than `arm_base`, or `base`.

@@ -13,12 +13,26 @@ from peft.mapping import (
 )
 
 from .config import PBLoraConfig, PBLoraType
+from .from_lora import OBJECTIVE, pblora_of, without_adapters
 from .layer import PBLoraLayer
 from .model import PBLoraModel, set_preference, tuner_of
+from .objective_gradients import ObjectiveGradients
+from .row_dropout import seed_rows
 
 # PEFT's register_peft_method takes only names of its own enum, so that the mappings are filled here.
 PEFT_TYPE_TO_CONFIG_MAPPING[PBLoraType.PBLORA] = PBLoraConfig  # ty: ignore[invalid-assignment]
 PEFT_TYPE_TO_TUNER_MAPPING[PBLoraType.PBLORA] = PBLoraModel  # ty: ignore[invalid-assignment]
 PEFT_TYPE_TO_PREFIX_MAPPING[PBLoraType.PBLORA] = PBLoraModel.prefix  # ty: ignore[invalid-assignment]
 
-__all__ = ["PBLoraConfig", "PBLoraLayer", "PBLoraModel", "set_preference", "tuner_of"]
+__all__ = [
+    "OBJECTIVE",
+    "ObjectiveGradients",
+    "PBLoraConfig",
+    "PBLoraLayer",
+    "PBLoraModel",
+    "pblora_of",
+    "seed_rows",
+    "set_preference",
+    "tuner_of",
+    "without_adapters",
+]

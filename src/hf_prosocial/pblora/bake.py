@@ -11,6 +11,8 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hf_prosocial.precision import at_least_fp32
+
 from .config import PBLoraConfig
 from .layer import PBLoraLayer
 
@@ -18,7 +20,7 @@ from .layer import PBLoraLayer
 def baked_lora(
     model: nn.Module, config: PBLoraConfig, adapter: str, p: Float[Tensor, " k"]
 ) -> tuple[LoraConfig, dict[str, Float[Tensor, "rows columns"]]]:
-    """PEFT's configuration and fp32 state of the LoRA  A' = A, B' = B·blockdiag(W1, W2(p)), alpha' = s·(r1 + r2)."""
+    """PEFT's configuration and state, at least fp32, of the LoRA  A' = A, B' = B·blockdiag(W1, W2(p)), alpha' = s·(r1 + r2)."""
     lora_alpha = config.scaling * config.rank
     lora = LoraConfig(
         r=config.rank,
@@ -36,9 +38,9 @@ def baked_lora(
     state: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, PBLoraLayer) and adapter in layer.pblora_A:
-            A, B = (weights[adapter].detach().float().cpu() for weights in (layer.pblora_A, layer.pblora_B))
-            W1, W2 = (weights[adapter].detach().float().cpu() for weights in (layer.pblora_W1, layer.pblora_W2))
-            core = torch.block_diag(W1, (p.cpu().float() @ W2).view(config.r2, config.r2))
+            A, B = (at_least_fp32(weights[adapter].detach()).cpu() for weights in (layer.pblora_A, layer.pblora_B))
+            W1, W2 = (at_least_fp32(weights[adapter].detach()).cpu() for weights in (layer.pblora_W1, layer.pblora_W2))
+            core = torch.block_diag(W1, (p.cpu().to(W2.dtype) @ W2).view(config.r2, config.r2))
             state[f"base_model.model.{name}.lora_A.weight"] = A.clone()
             state[f"base_model.model.{name}.lora_B.weight"] = B @ core
     return lora, state

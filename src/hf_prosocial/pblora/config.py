@@ -6,6 +6,7 @@ from typing import Any
 
 from peft.config import PeftConfig
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.preference import OBJECTIVES, Preference
 
 
@@ -36,9 +37,12 @@ class PBLoraConfig(PeftConfig):
         layers_pattern: name of the list of layers, where `layers_to_transform` is given.
         fan_in_fan_out: weights are stored (in, out), as GPT-2's Conv1D does; set by the model.
         obj_num: k, as [PARM] writes it; follows from `objectives`.
-        bias, modules_to_save, init_lora_weights: as [PARM] writes them; only the defaults are supported.
+        bias: as [PARM] writes it; only the default is supported.
+        modules_to_save: likewise.
+        init_lora_weights: likewise.
         pref_vec_init: written by [PARM]; not used, since the preference is given at run time.
-        base_weight_hashes: for each dtype, the hash of the base's weights in that dtype (`hf_prosocial.identity`).
+        base_weight_hashes: for each dtype, the hash of the base's weights in that dtype (`hf_prosocial.models`).
+        base_sketch: some of the base's weights, to know it again in another dtype or quantisation.
         tokenizer_hash: hash of the vocabulary of the tokenizer that the adapter was trained with.
         chat_template: the chat template that the adapter was trained with.
 
@@ -62,6 +66,7 @@ class PBLoraConfig(PeftConfig):
     init_lora_weights: bool = field(default=True, repr=False)
     pref_vec_init: list[float] | None = field(default=None, repr=False)
     base_weight_hashes: dict[str, str] | None = field(default=None, repr=False)
+    base_sketch: dict[str, Any] | None = field(default=None, repr=False)
     tokenizer_hash: str | None = field(default=None, repr=False)
     chat_template: str | None = field(default=None, repr=False)
 
@@ -75,14 +80,14 @@ class PBLoraConfig(PeftConfig):
         self.name_objectives()
         for name, value, lowest in (("r1", self.r1, 0), ("r2", self.r2, 1)):
             if not isinstance(value, int) or value < lowest:
-                raise ValueError(f"{name} must be a whole number >= {lowest}, found {value!r}")
+                raise ProsocialError(f"{name} must be a whole number >= {lowest}, found {value!r}")
         for name, only in _PARM_DEFAULTS.items():
             if getattr(self, name) != only:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not supported by PBLoRA; it must be {only!r}")
+                raise ProsocialError(f"{name}={getattr(self, name)!r} is not supported by PBLoRA; it must be {only!r}")
         if not self.lora_alpha > 0:
-            raise ValueError(f"lora_alpha must be above 0, found {self.lora_alpha!r}")
+            raise ProsocialError(f"lora_alpha must be above 0, found {self.lora_alpha!r}")
         if not 0 <= self.lora_dropout < 1:
-            raise ValueError(f"lora_dropout must be in [0, 1), found {self.lora_dropout!r}")
+            raise ProsocialError(f"lora_dropout must be in [0, 1), found {self.lora_dropout!r}")
 
     def name_objectives(self) -> None:
         """Bring `objectives` and `obj_num` into agreement; called again where a caller names them later.
@@ -98,7 +103,7 @@ class PBLoraConfig(PeftConfig):
         if self.obj_num is None:
             self.obj_num = len(self.objectives)
         if self.obj_num != len(self.objectives):
-            raise ValueError(
+            raise ProsocialError(
                 f"obj_num is {self.obj_num}, but {len(self.objectives)} objectives are named: {list(self.objectives)}"
             )
 

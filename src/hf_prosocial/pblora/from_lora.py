@@ -8,6 +8,8 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_prosocial.errors import ProsocialError
+
 from .config import PBLoraConfig
 from .layer import PBLoraLayer
 
@@ -15,7 +17,7 @@ OBJECTIVE = "baked"
 
 
 def pblora_of(lora: PeftModel, base: PreTrainedModel) -> PeftModel:
-    """The same update as a PBLoRA adapter: A2 = A, B2 = B, W2 = 1, s = alpha / r; its one objective is `OBJECTIVE`.
+    """A plain LoRA as a PBLoRA adapter: A2 = A, B2 = B, W2 = 1, s = alpha / r; its one objective is `OBJECTIVE`.
 
     Args:
         lora: with one active plain LoRA on linear layers, for example a baked ARM; it stays as it is.
@@ -34,7 +36,7 @@ def pblora_of(lora: PeftModel, base: PreTrainedModel) -> PeftModel:
     config = cast(LoraConfig, lora.peft_config[adapter])
     plain = all(_is_plain(layer, adapter) for layer in layers.values()) and not config.modules_to_save
     if not plain or len(found) != 1:
-        raise ValueError(
+        raise ProsocialError(
             f"the adapter {adapter!r} is no plain LoRA of one rank and scaling on linear layers, found "
             f"{sorted(found)} on {len(layers)} layers; unmerge it, or take one that is"
         )
@@ -75,7 +77,7 @@ def _only_adapter(lora: PeftModel) -> str:
     active = lora.active_adapters
     if len(active) != 1 or not isinstance(lora.peft_config[active[0]], LoraConfig):
         kinds = {name: type(lora.peft_config[name]).__name__ for name in active}
-        raise ValueError(f"expected one active LoRA, found {kinds}")
+        raise ProsocialError(f"expected one active LoRA, found {kinds}")
     return active[0]
 
 

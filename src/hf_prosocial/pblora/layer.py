@@ -10,6 +10,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.precision import at_least_fp32
+
 from .config import PBLoraConfig
 from .objective_copies import ObjectiveCopies
 from .preference_state import PreferenceState
@@ -87,7 +90,7 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
     ) -> Float[Tensor, "*batch out"]:
         """Half of the rows are the base's; the adapters act on the other half, in place."""
         if x.ndim != 3 or len(x) != 2 * unguided:
-            raise ValueError(
+            raise ProsocialError(
                 f"of {2 * unguided} rows the first {unguided} are the base's, but a PBLoRA layer got an input of shape "
                 f"{tuple(x.shape)}; layers that see tokens without their rows (the experts of a mixture) cannot be "
                 "guided in one forward pass. Guide by ProSocialProcessor"
@@ -131,7 +134,7 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
 
     def _check_rows(self, x: Float[Tensor, "*batch features"], p: Float[Tensor, "rows k"]) -> None:
         if x.ndim != 3 or len(x) != len(p):
-            raise ValueError(
+            raise ProsocialError(
                 f"{len(p)} rows have a preference each, but a PBLoRA layer got an input of shape "
                 f"{(*x.shape[:-1], self.in_features)}; expected ({len(p)}, tokens, {self.in_features}). Set as many "
                 "preferences as the batch has rows, or one for all; layers that see tokens without their rows (the "
@@ -147,10 +150,10 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         """
         p = self.preference_state.get(adapter) if p is None else p
         if p.ndim != 1:
-            raise ValueError(f"{len(p)} rows have a preference each; one ΔW needs one preference, of shape (k,)")
-        A = self.pblora_A[adapter].float()
-        B = self.pblora_B[adapter].float()
-        core = self.core(adapter, p.to(A.device, self.pblora_W2[adapter].dtype)).float()
+            raise ProsocialError(f"{len(p)} rows have a preference each; one ΔW needs one preference, of shape (k,)")
+        A = at_least_fp32(self.pblora_A[adapter])
+        B = at_least_fp32(self.pblora_B[adapter])
+        core = at_least_fp32(self.core(adapter, p.to(A.device, self.pblora_W2[adapter].dtype)))
         delta = B @ core @ A
         return (delta.T if self.pblora_config[adapter].fan_in_fan_out else delta).to(self.get_base_weight().dtype)
 
@@ -168,7 +171,7 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             weight = self.get_base_weight()
             merged = weight + self.get_delta_weight(adapter, p).to(weight.device)
             if safe_merge and not torch.isfinite(merged).all():
-                raise ValueError(
+                raise ProsocialError(
                     f"merging adapter {adapter!r} gives weights that are not finite; the adapter is broken"
                 )
             self.set_base_weight(merged)
@@ -206,7 +209,7 @@ def features(base_layer: nn.Module) -> tuple[int, int]:
         return base_layer.in_features, base_layer.out_features
     if type(base_layer) is Conv1D and _is_plain(base_layer.weight):
         return base_layer.nx, base_layer.nf
-    raise ValueError(
+    raise ProsocialError(
         f"PBLoRA adapts torch.nn.Linear and transformers' Conv1D in floating point, found {type(base_layer).__name__} "
         "(a quantised layer, or another kind). Choose other target_modules, or load the model without quantisation"
     )

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from hf_prosocial.identity import weights_version
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import weights_version
 from hf_prosocial.preference import Preference, Preferences, weights_of
 
 from .bake import baked_lora, write_baked
@@ -48,7 +49,7 @@ class PBLoraModel(BaseTuner):
             ValueError: a weight was written to.
         """
         if self.loaded_version is not None and weights_version(self) > self.loaded_version:
-            raise ValueError(
+            raise ProsocialError(
                 "the base's weights were written to after the ARM was loaded on them, and the ARM, which shares their "
                 "memory, is no longer what was trained. Load the ARM on a base of its own, load_arm(id), and guide the "
                 "edited one by ProSocialProcessor"
@@ -146,7 +147,9 @@ class PBLoraModel(BaseTuner):
         """The base model with ΔW(preference) added to its weights, and without adapters.
 
         Args:
-            progressbar, safe_merge, adapter_names: PEFT's own.
+            progressbar: PEFT's own.
+            safe_merge: PEFT's own.
+            adapter_names: PEFT's own.
             preference: the preference to fix for good.
 
         Raises:
@@ -157,7 +160,7 @@ class PBLoraModel(BaseTuner):
 
     def _set_merge_preference(self, adapter_names: list[str] | None, preference: Preference | None) -> None:
         if not isinstance(preference, Preference):
-            raise ValueError(
+            raise ProsocialError(
                 "merging fixes one preference for good: pass merge_and_unload(preference=Preference(...)); "
                 f"found {preference!r}"
             )
@@ -186,10 +189,10 @@ class PBLoraModel(BaseTuner):
         """
         if adapter_name is None:
             if len(self.active_adapters) != 1:
-                raise ValueError(f"name the adapter: the active ones are {list(self.active_adapters)}")
+                raise ProsocialError(f"name the adapter: the active ones are {list(self.active_adapters)}")
             adapter_name = self.active_adapters[0]
         if not isinstance(self.peft_config.get(adapter_name), PBLoraConfig):
-            raise ValueError(f"no PBLoRA adapter {adapter_name!r}; the adapters are {list(self.peft_config)}")
+            raise ProsocialError(f"no PBLoRA adapter {adapter_name!r}; the adapters are {list(self.peft_config)}")
         return adapter_name
 
 
@@ -201,7 +204,7 @@ def tuner_of(model: nn.Module) -> PBLoraModel:
     """
     tuner = model.base_model if isinstance(model, PeftModel) else model
     if not isinstance(tuner, PBLoraModel):
-        raise ValueError(
+        raise ProsocialError(
             f"expected a PeftModel with a PBLoRA adapter (by load_arm, or by get_peft_model with a PBLoraConfig), "
             f"found {type(model).__name__} around {type(tuner).__name__}"
         )
@@ -217,5 +220,5 @@ def set_preference(model: nn.Module, preference: Preferences, adapter_name: str)
     """
     layer = next((module for module in model.modules() if isinstance(module, PBLoraLayer)), None)
     if layer is None or adapter_name not in layer.pblora_config:
-        raise ValueError(f"{type(model).__name__} has no PBLoRA adapter {adapter_name!r}")
+        raise ProsocialError(f"{type(model).__name__} has no PBLoRA adapter {adapter_name!r}")
     layer.preference_state.set(adapter_name, weights_of(preference, layer.pblora_config[adapter_name].names))

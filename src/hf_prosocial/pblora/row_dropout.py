@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from hf_prosocial.errors import ProsocialError
+
 _WORD = 0xFFFFFFFF
 
 
@@ -30,7 +32,7 @@ class RowDropout(nn.Dropout):
         if self.seeds is None or not self.training:
             return super().forward(input)
         if input.ndim != 3 or len(input) != len(self.seeds):
-            raise ValueError(
+            raise ProsocialError(
                 f"{len(self.seeds)} rows have a seed for dropout, but the input has the shape {tuple(input.shape)}; "
                 "layers that see tokens without their rows cannot be trained with lora_dropout"
             )

@@ -1,7 +1,5 @@
-"""An evaluation as a page and pictures for people, and as results for model cards."""
+"""What an evaluation leaves for people and for the Hub: a page, pictures, and results for model cards."""
 
-from .page import write_page
-from .pictures import draw_all
-from .results import write_results
+from .write import REPORT, write_report
 
-__all__ = ["draw_all", "write_page", "write_results"]
+__all__ = ["REPORT", "write_report"]

@@ -8,14 +8,15 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from hf_prosocial.files import write_text
+from hf_prosocial.io import write_text
+from hf_prosocial.records import Interval, Metrics
 
 
-def write_page(metrics: Mapping[str, Any], pictures: Sequence[Path], file: Path) -> None:
+def write_page(metrics: Metrics, pictures: Sequence[Path], file: Path) -> None:
     """Write the report of an evaluation.
 
     Args:
-        metrics: as in metrics.json.
+        metrics: what was found.
         pictures: PNG files, put into the page itself.
         file: the page.
     """
@@ -29,12 +30,14 @@ def write_page(metrics: Mapping[str, Any], pictures: Sequence[Path], file: Path)
 def _estimate(found: Any) -> str:
     """A figure with its interval; one without, as it is."""
     if isinstance(found, Mapping):
-        return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        found = Interval(**found)
+    if isinstance(found, Interval):
+        return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
     return f"{found:.3f}" if isinstance(found, float) else str(found)
 
 
-def _difference(found: Mapping[str, Any]) -> str:
-    return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+def _difference(found: Interval) -> str:
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _title(text: str) -> str:

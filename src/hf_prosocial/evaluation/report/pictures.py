@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 
 from hf_prosocial.evaluation.answers import DEGENERATE, UNJUDGED
-from hf_prosocial.evaluation.judges.labels import REFUSAL
+from hf_prosocial.judges import REFUSAL
 from hf_prosocial.preference import Preference
-
-Metrics = Mapping[str, Any]
+from hf_prosocial.records import Metrics
 
 
 def draw_all(metrics: Metrics, folder: Path) -> list[str]:
     """Draw whatever the metrics hold.
 
     Args:
-        metrics: as in metrics.json.
+        metrics: what was found.
         folder: where the pictures go.
 
     Returns:
@@ -29,17 +28,17 @@ def draw_all(metrics: Metrics, folder: Path) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
-    figures = metrics["figures"]
+    figures = metrics.figures
     if "harm" in figures:
         found.append(_draw_harm(figures["harm"], folder / "harm.png"))
     for name, variants in figures.get("over_refusal", {}).items():
         found.append(_draw_refusals(variants, folder / f"refusals-{_plain(name)}.png"))
     for name, variants in figures.get("rewards", {}).items():
         if any("control_matrix" in one for one in variants.values()):
-            found.append(_draw_control(variants, metrics["objectives"], folder / f"control-{_plain(name)}.png"))
-        if _fronts(variants, metrics["objectives"]):
-            found.append(_draw_fronts(variants, metrics["objectives"], folder / f"fronts-{_plain(name)}.png"))
-        moved = {one: metrics["capability"].get(one, {}).get("divergence_tempered") for one in variants}
+            found.append(_draw_control(variants, metrics.objectives, folder / f"control-{_plain(name)}.png"))
+        if _fronts(variants, metrics.objectives):
+            found.append(_draw_fronts(variants, metrics.objectives, folder / f"fronts-{_plain(name)}.png"))
+        moved = {one: metrics.capability.get(one, {}).get("divergence_tempered") for one in variants}
         if sum(one is not None for one in moved.values()) > 1:
             found.append(_draw_gains(metrics, variants, moved, folder / f"gains-{_plain(name)}.png"))
     return found
@@ -149,7 +148,7 @@ def _draw_gains(metrics: Metrics, variants: Mapping[str, Any], moved: Mapping[st
     methods: dict[tuple[Any, ...], list[str]] = {}
     for name in variants:
         if moved[name] is not None:
-            own = metrics["variants"][name]["variant"]
+            own = metrics.variants[name]["variant"]
             method = tuple(value for key, value in own.items() if key not in ("beta", "scale"))
             methods.setdefault(method, []).append(name)
     for place, names in enumerate(methods.values()):
@@ -163,7 +162,7 @@ def _draw_gains(metrics: Metrics, variants: Mapping[str, Any], moved: Mapping[st
             axes.annotate(name, (across, up), xytext=(4, 4), textcoords="offset points", fontsize=7, color=f"C{place}")
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.margins(x=0.18)  # The last point's name needs room.
-    axes.set_xlabel(f"KL to {metrics['reference']} at temperature 1 + β, nats per token")
+    axes.set_xlabel(f"KL to {metrics.reference} at temperature 1 + β, nats per token")
     axes.set_ylabel("mean inner product of preference and rewards")
     axes.grid(alpha=0.3)
     figure.savefig(file, dpi=120)

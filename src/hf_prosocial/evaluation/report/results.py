@@ -7,40 +7,42 @@ from typing import Any
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from hf_prosocial.evaluation.judges.labels import FULL_REFUSAL, PARTIAL_REFUSAL
-from hf_prosocial.files import write_json
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import write_json
+from hf_prosocial.judges import FULL_REFUSAL, PARTIAL_REFUSAL
+from hf_prosocial.records import Metrics
 
 
-def write_results(metrics: Mapping[str, Any], folder: Path) -> None:
+def write_results(metrics: Metrics, folder: Path) -> None:
     """A file for each variant: its figures as the Hub's model-index, and the reference variant's beside them.
 
     Args:
-        metrics: as in metrics.json.
+        metrics: what was found.
         folder: made where it is missing; a file is called after its variant.
     """
     folder.mkdir(exist_ok=True)
-    reference = metrics["reference"]
+    reference = metrics.reference
     beside = eval_results_to_model_index(reference, eval_results(metrics, reference))
-    for variant in metrics["variants"]:
+    for variant in metrics.variants:
         index = eval_results_to_model_index(variant, eval_results(metrics, variant))
         content = {"model-index": index} | ({} if variant == reference else {"reference": beside})
         write_json(folder / f"{variant}.json", content)
 
 
-def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
+def eval_results(metrics: Metrics, variant: str) -> list[EvalResult]:
     """A variant's main figures.
 
     Args:
-        metrics: as in metrics.json.
+        metrics: what was found.
         variant: its name there.
 
     Raises:
         ValueError: no such variant.
     """
-    if variant not in metrics["variants"]:
-        raise ValueError(f"no variant {variant!r} was evaluated; there are {list(metrics['variants'])}")
+    if variant not in metrics.variants:
+        raise ProsocialError(f"no variant {variant!r} was evaluated; there are {list(metrics.variants)}")
     found: list[tuple[str, str, str, float]] = []
-    figures = metrics["figures"]
+    figures = metrics.figures
     for name, one in _answered(figures, "harm", variant):
         kind, said = ("asr", "attack success rate") if "asr" in one[variant] else ("non_refusal", "share not refused")
         found.append((name, kind, said, one[variant][kind]["mean"]))
@@ -51,7 +53,7 @@ def eval_results(metrics: Mapping[str, Any], variant: str) -> list[EvalResult]:
         found.append((name, "mip", "mean inner product of preference and rewards", one[variant]["mip"]["mean"]))
         found.append((name, "hypervolume", "hypervolume over the preferences", one[variant]["hypervolume"]["mean"]))
         found.append((name, "refusal_rate", "replies that refuse in full or in part", one[variant]["refused"]["mean"]))
-    for kind, value in metrics.get("capability", {}).get(variant, {}).items():
+    for kind, value in metrics.capability.get(variant, {}).items():
         found.append(("capability", kind, kind.replace("_", " "), value["mean"]))
     return [
         EvalResult(

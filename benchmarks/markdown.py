@@ -1,9 +1,0 @@
-"""Tables as Markdown, for the README and docs/measured."""
-
-from collections.abc import Iterable, Sequence
-
-
-def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A row a line, under its heads."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in [heads, *rows]]
-    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])

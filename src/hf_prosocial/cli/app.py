@@ -1,0 +1,213 @@
+"""The commands, but for those of `prosocial direg`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_prosocial.errors import ProsocialError
+
+from .direg import direg_app
+from .errors import ReportingGroup
+
+app = typer.Typer(
+    name="prosocial",
+    help="Safe, humane decoding for open language models (ProSocialAlign, arXiv 2512.06515).",
+    epilog="--debug, with any command, shows the traceback of an error.",
+    cls=ReportingGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+arm_app = typer.Typer(help="The preference-conditioned reward model (PV-ARM).", no_args_is_help=True)
+judges_app = typer.Typer(help="Judges of replies that need no network.", no_args_is_help=True)
+app.add_typer(arm_app, name="arm")
+app.add_typer(judges_app, name="judges")
+app.add_typer(direg_app, name="direg")
+
+# What follows is handed on as it stands: to a recipe's parser, or to lm_eval's.
+HANDED_ON = {"ignore_unknown_options": True}
+RecipeOptions = Annotated[
+    list[str] | None, typer.Argument(help="--config recipe.yaml, and any of its fields as an option over it.")
+]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="Base model: a directory, a .gguf file or a Hub id. Default: SmolLM2-135M-Instruct."),
+]
+ArmOption = Annotated[
+    str | None, typer.Option(help="ARM adapter: a directory or a Hub id. Default: the released one for SmolLM2.")
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Accept a difference to the adapter's record: base_weights, tokenizer, chat_template."),
+]
+BetaOption = Annotated[float, typer.Option(help="Strength of guidance, >= 0.")]
+LengthOption = Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)]
+
+
+@app.command()
+def demo(
+    base: BaseOption = None,
+    arm: ArmOption = None,
+    vector: Annotated[
+        str | None,
+        typer.Option(help="Harm vector: a file, a directory or a Hub id. Default: the released one for SmolLM2."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="λ, the multiple of it; 0 edits nothing. Default: as its sweep chose.")
+    ] = None,
+    beta: BetaOption = 1.0,
+    max_new_tokens: LengthOption = 48,
+    allow_mismatch: AllowOption = None,
+) -> None:
+    """How a chat model answers three people: as it is, made safer, and guided by four preferences."""
+    from hf_prosocial.session import released_edit
+
+    from .demo import run_demo
+
+    run_demo(base, arm, released_edit(base, vector, scale), beta, max_new_tokens, allow_mismatch or [])
+
+
+@app.command()
+def generate(
+    message: Annotated[str, typer.Argument(help="What the person writes.")],
+    preference: Annotated[
+        list[str] | None,
+        typer.Option("--preference", "-p", help="empathy=0.5,helpfulness=0.5; repeat for several. Default: uniform."),
+    ] = None,
+    base: BaseOption = None,
+    arm: ArmOption = None,
+    vector: Annotated[
+        str | None, typer.Option(help="Subtract a harm vector first: a file, a directory, a Hub id, or released.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="λ, the multiple of it. Default: as its sweep chose.")] = None,
+    beta: BetaOption = 1.0,
+    max_new_tokens: LengthOption = 96,
+    temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    allow_mismatch: AllowOption = None,
+) -> None:
+    """Answer one message under each preference; the replies alone go to standard output.
+
+    The base is guided as it is, unless a harm vector is asked for: the released one makes more people refused.
+    """
+    from hf_prosocial.session import ChatSession, asked_edit
+
+    from .generate import run_generate
+
+    session = ChatSession.load(base, arm, asked_edit(base, vector, scale), allow_mismatch or [])
+    run_generate(session, message, preference or [], beta, max_new_tokens, temperature, seed)
+
+
+@app.command()
+def push(
+    directory: Annotated[str, typer.Argument(help="A safe checkpoint, an ARM adapter or a harm vector.")],
+    repository: Annotated[str, typer.Argument(help="organisation/name on the Hub.")],
+    base_model: Annotated[str | None, typer.Option(help="The base's id on the Hub. Default: as recorded.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The base's licence. Default: as in the base's card.")] = None,
+    private: Annotated[bool | None, typer.Option(help="Whether a new repository is private.")] = None,
+    dry_run: Annotated[str | None, typer.Option(help="Render card, record and pictures to this folder.")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="A file in eval_results of `prosocial evaluate`, for the card.")
+    ] = None,
+) -> None:
+    """Publish with a card, in one commit. Copies fine-tuned for a harm vector are refused."""
+    from hf_prosocial.hub import push as push_directory
+
+    pushed = push_directory(
+        directory,
+        repository,
+        base_model=base_model,
+        licence=licence,
+        private=private,
+        dry_run=dry_run,
+        evaluation=evaluation,
+    )
+    typer.echo(pushed)
+
+
+@app.command()
+def reproduce(
+    record: Annotated[Path, typer.Argument(help="A prosocial.json, beside what it describes.")],
+    out: Annotated[Path | None, typer.Argument(help="Where to make it again.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare hashes, and write nothing.")] = False,
+    base: Annotated[str | None, typer.Option(help="Where the base is. Default: as recorded.")] = None,
+    vector: Annotated[str | None, typer.Option(help="Where the vector is. Default: as recorded.")] = None,
+) -> None:
+    """Compare the hashes of a published artefact, of what it was made from, and of what making it again gives."""
+    from hf_prosocial.hub import Reproduction, check_comparisons
+
+    from .show import show_comparisons
+
+    if (out is None) != check:
+        raise ProsocialError("give either --check or a place to make it again")
+    reproduction = Reproduction(record, base, vector)
+    comparisons = reproduction.check() if out is None else reproduction.make(out)
+    show_comparisons(comparisons)
+    check_comparisons(comparisons)
+
+
+@app.command(context_settings=HANDED_ON)
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="YAML: variants, benchmarks, judges.")],
+    out: Annotated[Path, typer.Option(help="Folder of replies, scores, figures and report; gone on with.")],
+    options: RecipeOptions = None,
+) -> None:
+    """Measure variants of a model on benchmarks, and write a report."""
+    from hf_prosocial.evaluation import evaluate as evaluate_config
+    from hf_prosocial.evaluation import read_config
+
+    from .show import show_metrics
+
+    show_metrics(evaluate_config(read_config(config, options or []), out), out)
+
+
+@judges_app.command("train")
+def train_judges(
+    pairs: Annotated[Path, typer.Option(help="Preference pairs that no ARM was trained on.")],
+    harmful: Annotated[Path, typer.Option(help="Harmful replies: JSON lines of prompt and completion.")],
+    benign: Annotated[Path, typer.Option(help="Benign replies, likewise.")],
+    completions: Annotated[Path, typer.Option(help="XSTest's completions with people's labels.")],
+    out: Annotated[Path, typer.Option(help="Folder of the heads, their record and their card.")],
+    base: BaseOption = None,
+    layer: Annotated[list[int], typer.Option(help="Hidden states to read, 0 the embeddings.")] = [12, 18, 24, 30],  # noqa: B006
+) -> None:
+    """Train judges of replies: heads on a small model's hidden states."""
+    from hf_prosocial.judges import train_judges as train_heads
+
+    typer.echo(train_heads(pairs, harmful, benign, completions, base, layer, out))
+
+
+@app.command("lm-eval", context_settings=HANDED_ON, add_help_option=False)
+def lm_eval(
+    options: Annotated[
+        list[str] | None, typer.Argument(help="lm_eval's own; --model prosocial is known to it.")
+    ] = None,
+) -> None:
+    """lm-evaluation-harness on a guided model: --model prosocial --model_args base=...,arm=...,preference=..."""
+    from hf_prosocial.integrations import run_lm_eval
+
+    run_lm_eval(options or [])
+
+
+@arm_app.command("train", context_settings=HANDED_ON, add_help_option=False)
+def train(options: RecipeOptions = None) -> None:
+    """Train an ARM: --config recipe.yaml, and any field of the recipe or of TrainingArguments as an option."""
+    from hf_prosocial.arm import train_arm_from
+    from hf_prosocial.hub import write_arm_card
+
+    directory = train_arm_from(options or [])
+    if directory is not None:
+        write_arm_card(directory)
+
+
+@arm_app.command("train-genarm", context_settings=HANDED_ON, add_help_option=False)
+def train_genarm(options: RecipeOptions = None) -> None:
+    """Train the baseline GenARM, a LoRA for each objective: --config recipe.yaml, and options as of `train`."""
+    from hf_prosocial.genarm import train_genarm_from
+
+    train_genarm_from(options or [])
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,11 @@
+from .follower import Follower as Follower
+from .guidance import check_strength as check_strength
+from .guidance import guided_log_probs as guided_log_probs
+from .guide import GuidanceLostError as GuidanceLostError
+from .guide import refuse_foreign_assistant as refuse_foreign_assistant
+from .guided_model import GuidedModel as GuidedModel
+from .guided_pair import GuidedPair as GuidedPair
+from .guided_processor import GuidedProcessor as GuidedProcessor
+from .processor import ProSocialProcessor as ProSocialProcessor
+from .speculative_model import SpeculativeGuidedModel as SpeculativeGuidedModel
+from .whole_sequences import whole_logits as whole_logits

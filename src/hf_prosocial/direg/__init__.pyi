@@ -1,0 +1,17 @@
+from .apply import CheckpointEdit as CheckpointEdit
+from .apply import subtract as subtract
+from .checkpoint import Checkpoint as Checkpoint
+from .checkpoint import open_checkpoint as open_checkpoint
+from .describe import heat_map as heat_map
+from .extract import ExtractOptions as ExtractOptions
+from .extract import extract_vector as extract_vector
+from .finetune import CopyRecipe as CopyRecipe
+from .finetune import finetune_copy as finetune_copy
+from .finetune import finetune_from as finetune_from
+from .gradient import write_text_gradient as write_text_gradient
+from .harm_vector import HarmVector as HarmVector
+from .held_out import HeldOutData as HeldOutData
+from .sweep_run import run_sweep as run_sweep
+from .sweep_run import sweep_from as sweep_from
+from .vector_file import VectorFile as VectorFile
+from .vector_file import find_vector as find_vector

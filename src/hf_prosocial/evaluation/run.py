@@ -1,0 +1,144 @@
+"""`prosocial evaluate`: config → plan → replies → labels → figures → metrics → report, each made of the one before."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.judges import ANSWERS, Endpoint, JudgeContext, PairwiseJudge
+from hf_prosocial.models import SMOLLM2
+from hf_prosocial.preference import OBJECTIVES, Preference
+from hf_prosocial.records import METRICS, Metrics
+
+from .answers import Answers
+from .capability import capability_of_all
+from .config import EvaluationConfig
+from .figures.signature import warn_of
+from .labels import Judges, label_replies
+from .measure import AllMeasured, measure
+from .overhead import overheads
+from .plan import Benchmark, plan_benchmarks
+from .replies import make_replies, reply_hashes
+from .report import write_report
+from .variants import Generation, Variants
+from .win_rates import win_rates
+
+LOCK = ".lock"
+_VERSIONS = ("hf-prosocial", "torch", "transformers", "peft", "scipy", "scikit-learn", "moocore")
+
+
+def evaluate(config: EvaluationConfig, out: str | Path) -> Metrics:
+    """Make the replies that are missing, have them scored, and write the report.
+
+    Args:
+        config: from `read_config`.
+        out: a folder. Replies and scores are kept in it (`replies` is ignored by git: they may be harmful); a run that
+            was killed goes on, and one that is whole gives the same figures again.
+
+    Returns:
+        what metrics.json holds.
+
+    Raises:
+        ProsocialError, OSError: whatever is wrong with the configuration, the data, a model or a judge, or another
+            evaluation at work in the folder; what was made is kept.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    # A lock of the operating system's, so that a killed run leaves none behind.
+    lock = FileLock(out / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ProsocialError(
+            f"another evaluation is writing into {out}, and both would make the same replies; wait for it, or choose "
+            "another folder"
+        ) from error
+    try:
+        return _evaluate(config, out)
+    finally:
+        lock.release()
+
+
+def _evaluate(config: EvaluationConfig, out: Path) -> Metrics:
+    generation = Generation(config.max_new_tokens, config.temperature, config.seed)
+    variants = Variants(config.base, config.dtype, config.variants, generation)
+    objectives = variants.objectives() or OBJECTIVES
+    answering = {name: config.answering(name) for name in config.benchmarks}
+    benchmarks = plan_benchmarks(config.benchmarks, answering, objectives, max_new_tokens=config.max_new_tokens)
+    replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
+    judges = Judges(
+        {"rewards": config.rewards, "harm": config.harm, "refusal": config.refusal},
+        JudgeContext(config.base, config.dtype, objectives, out / ANSWERS),
+    )
+    labelled = label_replies(benchmarks, replies, judges, out)
+    measured = measure(benchmarks, labelled, objectives, harm_validated=_harm_validated(benchmarks, judges))
+    warn_of(measured.signatures)
+    metrics = _metrics(config, variants, benchmarks, labelled, judges, measured, out)
+    metrics.write(out / METRICS)
+    write_report(metrics, out)
+    return metrics
+
+
+def _harm_validated(benchmarks: Mapping[str, Benchmark], judges: Judges) -> bool:
+    """Asked only where harm is judged, for it reads the judge's record."""
+    return any(one.config.measures == "harm" for one in benchmarks.values()) and judges.harm_validated()
+
+
+def _metrics(
+    config: EvaluationConfig,
+    variants: Variants,
+    benchmarks: Mapping[str, Benchmark],
+    answers: Mapping[str, list[Answers]],
+    judges: Judges,
+    measured: AllMeasured,
+    out: Path,
+) -> Metrics:
+    uniform = Preference.uniform(objectives=judges.context.objectives)
+    content = {
+        "base": config.base or SMOLLM2,
+        "reference": config.reference,
+        "objectives": judges.context.objectives,
+        "variants": {name: variants.open(name).settings for name in config.variants},
+        "benchmarks": {name: asdict(one.config) | {"sha256": one.sha256} for name, one in benchmarks.items()},
+        "prompts": {name: len(one.prompts) for name, one in benchmarks.items()},
+        "preferences": {name: len(one.preferences) for name, one in benchmarks.items()},
+        "judges": judges.described(),
+        "figures": measured.figures,
+        "differences": measured.differences,
+        "signatures": measured.signatures,
+        "win_rates": [],
+        "replies": reply_hashes(out),
+        "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
+    }
+    if config.win_rate is not None:
+        judge = PairwiseJudge(Endpoint(config.win_rate, out / ANSWERS / "win_rate.jsonl"))
+        asked = [answers[name] for name, one in benchmarks.items() if uniform in one.preferences]
+        content["win_rates"] = win_rates(judge, [one for one in asked if len(one) > 1], uniform)
+    if config.capability is not None:
+        read = [
+            answers[name]
+            for name, one in benchmarks.items()
+            if one.config.measures == "rewards" and uniform in one.preferences
+        ]
+        content["capability"] = capability_of_all(config.capability, variants, config.reference, read, uniform, out)
+    if config.overhead is not None:
+        prompts = list(next(iter(benchmarks.values())).prompts)
+        repliers = {name: variants.open(name).replier for name in config.variants}
+        content["overhead"] = overheads(repliers, config.reference, prompts, uniform, config.overhead)
+    return Metrics.parse({"format": Metrics.VERSION, **plain(content)}, out / METRICS)
+
+
+def plain(content: object) -> Any:
+    """Dataclasses as dictionaries and tuples as lists, all the way down."""
+    if is_dataclass(content) and not isinstance(content, type):
+        return plain(asdict(content))
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    return content

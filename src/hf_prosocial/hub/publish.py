@@ -1,0 +1,179 @@
+"""Publishing: the files, a card and a record, in one commit."""
+
+import re
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub.errors import HfHubHTTPError
+
+from hf_prosocial.direg import HarmVector, heat_map
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import sha256, write_text
+from hf_prosocial.records import (
+    CHOICE,
+    EXTRACTED,
+    RECORD_NAME,
+    TRAINED,
+    ArmPublication,
+    Record,
+    TrainingRecord,
+    VectorPublication,
+    VectorRecord,
+    read_choice,
+)
+
+from .cards import arm_card, safe_card, vector_card
+from .evaluated_card import with_evaluation
+from .publication import Publication, open_publication
+
+HEAT_MAP = "harm-vector.png"
+# A connection that broke raises an error of the HTTP library's own, of which the Hub's errors are a kind.
+_BROKEN: Any = tuple(kind for kind in HfHubHTTPError.__bases__ if not issubclass(kind, OSError))
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def push(
+    directory: "str | Path | HarmVector",
+    repo_id: str,
+    *,
+    base_model: str | None = None,
+    licence: str | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    dry_run: str | Path | None = None,
+    evaluation: str | Path | None = None,
+) -> str:
+    """Publish a safe checkpoint, an ARM adapter or a harm vector, with its card, in one commit.
+
+    Weights are uploaded first and become visible with the commit alone, so that nothing is published by halves; after
+    a failure, push again: what was uploaded is not sent twice.
+
+    Args:
+        directory: what to publish: a directory, or a `HarmVector`.
+        repo_id: "organisation/name" on the Hub; created if there is none.
+        base_model: the base's id on the Hub; by default the one recorded, where that is an id.
+        licence: the base's licence, as the Hub writes it ("apache-2.0"); by default the one in the base's card.
+        private: for a new repository.
+        token: of the Hub; by default the one logged in with.
+        dry_run: a folder that does not exist yet, to render the card, the record and the pictures to instead.
+        evaluation: a variant's file in `eval_results` of `prosocial evaluate`, whose figures go into the card.
+
+    Returns:
+        The commit's address, or the folder.
+
+    Raises:
+        ValueError: what must not be published (see `open_publication`), a base or licence that is not known, or a file
+            that holds no evaluation.
+        FileExistsError: the folder of the dry run exists.
+        HfHubHTTPError: the Hub refused.
+        ConnectionError: the connection broke; the commit did not happen, or its answer was lost.
+    """
+    if not _HUB_ID.fullmatch(repo_id):
+        raise ProsocialError(f"a repository is called organisation/name, found {repo_id!r}")
+    if isinstance(directory, HarmVector):
+        with tempfile.TemporaryDirectory(prefix="harm-vector-") as saved:
+            directory.save_pretrained(saved)
+            return push(
+                saved,
+                repo_id,
+                base_model=base_model,
+                licence=licence,
+                private=private,
+                token=token,
+                dry_run=dry_run,
+                evaluation=evaluation,
+            )
+    publication = open_publication(directory)
+    base = _base_model(publication, base_model)
+    licence = licence or _licence(base, token)
+    if dry_run is not None:
+        folder = Path(dry_run)
+        folder.mkdir(parents=True, exist_ok=False)
+        _render(publication, folder, repo_id, base, licence, evaluation)
+        return str(folder)
+    with tempfile.TemporaryDirectory(prefix="prosocial-push-") as name:
+        _render(publication, Path(name), repo_id, base, licence, evaluation)
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        files = [*publication.files, *sorted(Path(name).iterdir())]
+        operations = [CommitOperationAdd(file.name, file) for file in {file.name: file for file in files}.values()]
+        message = f"{publication.kind} made with hf_prosocial"
+        try:
+            return api.create_commit(repo_id, operations, commit_message=message).commit_url
+        except HfHubHTTPError:
+            raise
+        except _BROKEN as error:
+            raise ConnectionError(
+                f"the connection broke ({error}); push again, what was uploaded is not sent twice"
+            ) from error
+
+
+def write_arm_card(directory: str | Path) -> None:
+    """Write the card of a trained ARM into its own directory, as README.md.
+
+    Raises:
+        ProsocialError: the directory holds no whole ARM.
+    """
+    publication = open_publication(directory)
+    write_text(publication.folder / "README.md", _arm_card(publication, "path-or-hub-id", "apache-2.0"))
+
+
+def _render(
+    publication: Publication, folder: Path, repo_id: str, base: str, licence: str, evaluation: str | Path | None
+) -> None:
+    """Write the card, the record and the pictures."""
+    record = publication.record
+    pictures = [*_drawn(publication), HEAT_MAP]
+    if isinstance(record, TrainingRecord):
+        hashes = {file.name: sha256(file) for file in publication.files if file.suffix == ".safetensors"}
+        kept = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "log"}
+        published: Record = ArmPublication(made_by=TRAINED, sha256=hashes, **kept)
+        card = _arm_card(publication, repo_id, licence)
+    elif isinstance(record, VectorRecord):
+        heat_map(record, folder / HEAT_MAP)
+        has_choice = (publication.folder / CHOICE).is_file()
+        evidence = read_choice(publication.folder).record if has_choice else None
+        published = VectorPublication(EXTRACTED, record, HarmVector(publication.files[0]).content_hash(), evidence)
+        card = vector_card(published, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
+    else:
+        heat_map(record.vector, folder / HEAT_MAP)
+        published = record
+        card = safe_card(record, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
+    write_text(folder / "README.md", card if evaluation is None else with_evaluation(card, evaluation))
+    published.write(folder / RECORD_NAME)
+
+
+def _arm_card(publication: Publication, repo_id: str, licence: str) -> str:
+    record = cast(TrainingRecord, publication.record)
+    return arm_card(record, repo_id=repo_id, licence=licence, pictures=_drawn(publication))
+
+
+def _drawn(publication: Publication) -> list[str]:
+    return [file.name for file in publication.files if file.suffix == ".png" and file.name != HEAT_MAP]
+
+
+def _base_model(publication: Publication, given: str | None) -> str:
+    record = publication.record
+    if isinstance(record, TrainingRecord):
+        recorded = str(record.recipe["base"])
+    else:
+        recorded = record.base if isinstance(record, VectorRecord) else record.vector.base
+    base = given or recorded
+    if not _HUB_ID.fullmatch(base) or Path(base).exists():
+        raise ProsocialError(
+            f"the base is recorded as {recorded!r}, which is no Hub id; give the base's id (base_model=, --base-model)"
+        )
+    return base
+
+
+def _licence(base: str, token: str | None) -> str:
+    try:
+        found = ModelCard.load(base, token=token).data.license
+    except (OSError, ValueError) as error:
+        raise ProsocialError(f"the card of {base} could not be read ({error}); give the base's licence") from error
+    if not isinstance(found, str):
+        raise ProsocialError(f"the card of {base} names no licence; give it")
+    return found

@@ -1,0 +1,5 @@
+"""Files: writing beside and renaming, lines, hashes, values that are kept, recipes, progress."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,16 @@
+from .atomic import write_json as write_json
+from .atomic import write_text as write_text
+from .hashes import sha256 as sha256
+from .keeping import kept as kept
+from .lines import append_json_lines as append_json_lines
+from .lines import lines_of as lines_of
+from .lines import mend_lines as mend_lines
+from .lines import whole_lines_of as whole_lines_of
+from .markdown import markdown_table as markdown_table
+from .progress import progress_bar as progress_bar
+from .recipes import changed as changed
+from .recipes import given_fields as given_fields
+from .recipes import parse_fields as parse_fields
+from .recipes import parse_recipe as parse_recipe
+from .recipes import resume_asked as resume_asked
+from .recipes import validated as validated

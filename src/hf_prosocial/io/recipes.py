@@ -1,0 +1,124 @@
+"""Recipes: one parser for a YAML file and options over it, into dataclasses."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_prosocial.errors import ProsocialError
+
+Recipe = TypeVar("Recipe")
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+def parse_recipe(arguments: Sequence[str], recipe: type[Recipe], training: type[Arguments]) -> tuple[Recipe, Arguments]:
+    """A recipe of this package's and transformers' training arguments, from `--config FILE` and options over it.
+
+    Args:
+        arguments: `--config FILE` or `--config=FILE`, and `--field value`. A field that is null is None.
+        recipe: our dataclass; its values are checked by their types.
+        training: `TrainingArguments` or a subclass.
+
+    Raises:
+        OSError: no such file.
+        ProsocialError: a file that is not a mapping, a key that nothing reads, or a value that cannot be.
+    """
+    parser = HfArgumentParser(cast(Any, training), prog="prosocial")
+    content = _parsed(arguments, parser, recipe)
+    fields = {field.name for field in dataclasses.fields(training) if field.init}
+    return validated(recipe, {name: content[name] for name in _names(recipe) if name in content}), training(
+        **{name: value for name, value in content.items() if name in fields}
+    )
+
+
+def parse_fields(arguments: Sequence[str], recipe: type[Recipe]) -> Recipe:
+    """One of our dataclasses alone, from `--config FILE` and options over it; errors as of `parse_recipe`."""
+    return validated(recipe, given_fields(arguments, recipe))
+
+
+def given_fields(arguments: Sequence[str], recipe: type) -> dict[str, Any]:
+    """What a file and options say of a dataclass's fields, unchecked; arguments and errors as of `parse_recipe`."""
+    return _parsed(arguments, argparse.ArgumentParser(prog="prosocial"), recipe)
+
+
+def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the recipe") -> Recipe:
+    """One of our dataclasses from its fields.
+
+    Raises:
+        ProsocialError: a value that cannot be; every one of them is named.
+    """
+    try:
+        return TypeAdapter(recipe).validate_python(content)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors())
+        raise ProsocialError(f"{where}: {found}") from error
+
+
+def resume_asked(arguments: list[str]) -> tuple[list[str], bool]:
+    """The other options, and whether `--resume` was among them."""
+    return [option for option in arguments if option != "--resume"], "--resume" in arguments
+
+
+def changed(training: TrainingArguments) -> dict[str, Any]:
+    """The training arguments that differ from their defaults, and the seed."""
+    values = training.to_dict()
+    defaults = type(training)(output_dir=training.output_dir).to_dict()
+    return {name: value for name, value in values.items() if value != defaults.get(name) or name == "seed"}
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """A YAML file of `key: value` lines.
+
+    Raises:
+        OSError: no such file.
+        ProsocialError: it is not YAML, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ProsocialError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ProsocialError(f"{path} must hold `key: value` lines, found {type(content).__name__}")
+    return content
+
+
+def _parsed(arguments: Sequence[str], parser: argparse.ArgumentParser, recipe: type) -> dict[str, Any]:
+    """The file's fields and the options over them, with whatever defaults the parser itself has."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", help="a YAML file of these fields")
+    chosen, options = first.parse_known_args(list(arguments))
+    for field in dataclasses.fields(cast(Any, recipe)):
+        _add_option(parser, field)
+    content = {} if chosen.config is None else read_mapping(chosen.config)
+    unknown = sorted(set(content) - {action.dest for action in parser._actions})
+    if unknown:
+        raise ProsocialError(f"{chosen.config} has keys that nothing reads: {', '.join(unknown)}")
+    # As defaults, so that options win; argparse reads those that are text as it reads options.
+    parser.set_defaults(**content)
+    for action in parser._actions:
+        action.required = action.required and action.dest not in content
+    return vars(parser.parse_args(options))
+
+
+def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
+    """An option for a field. Values stay text, which the field's type reads; of nested fields, text is YAML."""
+    origins = {get_origin(one) or one for one in (field.type, *get_args(field.type))}
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": field.metadata.get("help")}
+    if origins & {list, tuple}:
+        options["nargs"] = "+"
+    elif bool in origins:
+        options |= {"nargs": "?", "const": True}
+    elif origins & {str, int, float, Literal} or "str" in str(field.type):
+        options["type"] = lambda text: None if text == "null" else text
+    else:
+        options["type"] = yaml.safe_load
+    parser.add_argument(f"--{field.name}", **options)
+
+
+def _names(recipe: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cast(Any, recipe))]

@@ -1,0 +1,109 @@
+"""What a small language model makes of a reply: its hidden states, averaged over the reply."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from hf_prosocial.data import Prompt, batches_by_length, templated
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import progress_bar
+from hf_prosocial.models import CACHE
+
+Features = Float[np.ndarray, "replies features"]
+Conversation = tuple[tuple[str, str], ...]
+_Read = dict[tuple[Conversation, str], Float[np.ndarray, " features"]]
+_MANY = 6
+"""So many replies to one prompt make batches of their own, which read the prompt once."""
+
+
+class ReplyFeatures:
+    """Mean hidden states over a reply's tokens, at some layers of a causal model, side by side.
+
+    The tokens that all prompts of a batch begin with are read once. What was read last is kept, so that several heads
+    cost one forward pass. No other call has a say in how a call's replies are batched, so that its features are the
+    same to the bit whenever it is made.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: its own, with a chat template.
+        layers: indices into the hidden states, 0 the embeddings.
+        batch_tokens: the most tokens of a forward pass, padding included.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: PreTrainedTokenizerBase, layers: Sequence[int], *, batch_tokens: int = 4096
+    ) -> None:
+        self.layers = tuple(layers)
+        self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
+        self._read_last: _Read = {}
+
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Features:
+        """One row a reply, fp32; a reply without a word is its end of turn.
+
+        Raises:
+            ValueError: a conversation that is longer than the model's context.
+        """
+        keys = [(prompt.conversation, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        if self._read_last.keys() != set(keys):
+            self._read_last = self._read(list(dict.fromkeys(keys)))
+        return np.stack([self._read_last[key] for key in keys])
+
+    def _read(self, keys: Sequence[tuple[Conversation, str]]) -> _Read:
+        rows = [
+            templated(
+                self._tokenizer,
+                [{"role": role, "content": content} for role, content in conversation],
+                [{"role": "assistant", "content": reply}],
+            )
+            for conversation, reply in keys
+        ]
+        lengths = [len(prompt) + len(reply) for prompt, reply in rows]
+        most = self._model.config.max_position_embeddings
+        if max(lengths, default=0) > most:
+            raise ProsocialError(f"a conversation of {max(lengths)} tokens; the model that reads it holds {most}")
+        read: _Read = {}
+        with progress_bar(len(rows), "reading replies", "reply") as progress:
+            for batch in _batches([conversation for conversation, _ in keys], lengths, self._batch_tokens):
+                found = self._states([rows[index] for index in batch])
+                read |= {keys[index]: row for index, row in zip(batch, found, strict=True)}
+                progress.update(len(batch))
+        return read
+
+    def _states(self, rows: Sequence[tuple[list[int], list[int]]]) -> Features:
+        together = zip(*(prompt for prompt, _ in rows), strict=False)
+        begin = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, together))
+        length = max(len(prompt) + len(reply) for prompt, reply in rows)
+        ids, mask = torch.zeros(2, len(rows), length, dtype=torch.int64)
+        of_reply = torch.zeros(len(rows), length)
+        for row, (prompt, reply) in enumerate(rows):
+            used = len(prompt) + len(reply)
+            ids[row, :used], mask[row, :used] = torch.tensor(prompt + reply), 1
+            of_reply[row, len(prompt) : used] = 1 / len(reply)
+        ids, mask, of_reply = (values.to(self._model.device) for values in (ids, mask, of_reply))
+        decoder, cache = self._model.get_decoder(), DynamicCache(config=self._model.config)
+        with torch.no_grad():
+            if begin:
+                decoder(input_ids=ids[:1, :begin], **{CACHE: cache})
+                cache.batch_repeat_interleave(len(rows))
+            states = decoder(
+                input_ids=ids[:, begin:], attention_mask=mask, output_hidden_states=True, **{CACHE: cache}
+            ).hidden_states
+            means = [torch.einsum("nl,nlh->nh", of_reply[:, begin:], states[layer].float()) for layer in self.layers]
+        return torch.cat(means, dim=-1).cpu().numpy()
+
+
+def _batches(conversations: Sequence[Conversation], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Batches of similar length; those of one conversation apart, where there are many, to share its reading."""
+    together, apart = [], defaultdict(list)
+    counts = Counter(conversations)
+    for index, one in enumerate(conversations):
+        (apart[one] if counts[one] >= _MANY else together).append(index)
+    for group in (together, *apart.values()):
+        for batch in batches_by_length([lengths[index] for index in group], batch_tokens):
+            yield [group[place] for place in batch]

@@ -1,0 +1,131 @@
+"""Kinds of judges by name, so that a recipe names one and a user adds one in a file of their own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import ConfigDict
+
+from hf_prosocial.data import Prompt
+from hf_prosocial.errors import ProsocialError
+
+Role = Literal["rewards", "harm", "refusal"]
+"""What a judge is asked for: k numbers for each reply, or one of the labels `HARM` or `REFUSAL`."""
+
+Kind = TypeVar("Kind", bound="JudgeConfig")
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Gives each reply one of its labels.
+
+    Attributes:
+        labels: that it may give.
+    """
+
+    labels: tuple[str, ...]
+
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[str | None]:
+        """The label of each reply to the prompt beside it; None where the judge gave none of its labels."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives each reply k rewards.
+
+    Attributes:
+        names: of the rewards, in order.
+    """
+
+    names: tuple[str, ...]
+
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Float[np.ndarray, "replies k"]:
+        """The rewards of each reply to the prompt beside it; NaN is refused by whoever averages them."""
+        ...
+
+
+@dataclass(frozen=True)
+class JudgeContext:
+    """What a judge may need of the evaluation that opens it.
+
+    Attributes:
+        base: the evaluation's base, as `find_base` takes it.
+        dtype: of the base.
+        objectives: what rewards are asked for.
+        folder: where answers may be kept.
+    """
+
+    base: str | None
+    dtype: str
+    objectives: tuple[str, ...]
+    folder: Path
+    _made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: object, make: Callable[[], Any]) -> Any:
+        """What several judges share, such as a model that is loaded: made when it is first asked for."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+@dataclass(frozen=True)
+class JudgeConfig(ABC):
+    """A kind of judge: what a recipe says of it, and how it is opened. Subclasses are frozen dataclasses.
+
+    Attributes:
+        kind: the name that it is registered by.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", protected_namespaces=())
+    kind: str
+
+    @abstractmethod
+    def open(self, role: Role, context: JudgeContext) -> Judge | Scorer:
+        """A `Scorer` for "rewards", else a `Judge`.
+
+        Raises:
+            ValueError: this kind of judge cannot tell what is asked for.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """All that its scores follow from beside the replies, as JSON has it; known without loading a model."""
+        return asdict(self)
+
+    def described(self, role: Role) -> str:
+        """Who it is and how good, in a line for the report."""
+        return f"{self.kind}, not validated here"
+
+    def validation(self, role: Role) -> str | None:
+        """The human labels that it was compared with and how it did; None where it was not."""
+        return None
+
+
+_KINDS: dict[str, type[JudgeConfig]] = {}
+
+
+def register_judge(name: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Make a kind of judge known by a name, which a recipe gives as `kind`. A decorator of a `JudgeConfig`.
+
+    Raises:
+        ValueError: another class has the name.
+    """
+
+    def register(kind: type[Kind]) -> type[Kind]:
+        known = _KINDS.get(name)
+        # A file of judges may be read twice in one process; that is the same class under the same name.
+        if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise ProsocialError(f"the kind of judge {name!r} is {known.__qualname__} already; choose another name")
+        _KINDS[name] = kind
+        return kind
+
+    return register
+
+
+def known_judges() -> dict[str, type[JudgeConfig]]:
+    """Every kind that is registered, by name."""
+    return dict(_KINDS)

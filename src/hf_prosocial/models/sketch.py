@@ -1,0 +1,240 @@
+"""Whether two models have the same weights but for how they are stored: a sketch of one, compared with the other.
+
+A hash tells whether weights are equal to the bit. Weights that were rounded to bf16, or quantised to 8 or 4 bits, are
+another model to a hash and the same one to a person. How far they are off tells nothing: four bits move a weight
+farther than fine-tuning does. How they are off does. A rounded weight lies within half a step of the original, anywhere
+in it alike. A fine-tuned one either leaves the step, or stays close to where it was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from hf_prosocial.records import Block, Sketch
+
+BLOCK = 32
+"""Entries of a block: what llama.cpp's formats quantise with one step."""
+BLOCKS = 24
+"""The most blocks of a sketch."""
+LEVELS = 255
+"""The most steps between the least and the largest entry of a quantised block."""
+LEAST_COUNTED = 128
+"""Entries that must be compared before anything is called the same."""
+SHARE_BORDER = 0.003
+"""The share of entries outside of their step above which weights are others (measured: docs, "Same weights")."""
+ROUNDING_BORDERS = (0.8, 1.25)
+"""Between which the size of the rounding must lie, over that of an even spread within the step."""
+NORM_BORDER = 0.02
+"""By which a weight's root mean square may differ."""
+_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+Entries = Float64[np.ndarray, " entries"]
+
+
+@runtime_checkable
+class Weights(Protocol):
+    """A model's weights, wherever they lie."""
+
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every weight, by name."""
+        ...
+
+    def dtype(self, name: str) -> str:
+        """A weight's dtype, as "float32"."""
+        ...
+
+    def read(self, name: str, start: int, stop: int) -> Float32[np.ndarray, " entries"]:
+        """Entries [start, stop) of the flattened weight."""
+        ...
+
+    def norm(self, name: str) -> float:
+        """The root mean square of a weight's entries."""
+        ...
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far weights are from those that a sketch was taken of.
+
+    Attributes:
+        outside: how many of the compared entries are farther off than how they are stored explains.
+        counted: how many were compared.
+        rounding: the size of the rounding over that of an even spread within the step; None where nothing was rounded
+            to steps.
+        other: what makes them another model's at once: a weight that is missing, or of another size or norm.
+    """
+
+    outside: int
+    counted: int
+    rounding: float | None = None
+    other: str | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether the weights are the same but for how they are stored."""
+        if self.other is not None or self.counted < LEAST_COUNTED:
+            return False
+        low, high = ROUNDING_BORDERS
+        evenly = self.rounding is None or low <= self.rounding <= high
+        return evenly and self.outside <= SHARE_BORDER * self.counted
+
+    def __str__(self) -> str:
+        if self.other is not None:
+            return self.other
+        spread = "" if self.rounding is None else f", {self.rounding:.2f} times the spread that rounding has"
+        return f"{self.outside} of {self.counted} sampled weights are farther off than storage explains{spread}"
+
+
+def sketch_of(weights: Weights) -> Sketch:
+    """The norms of all weights, and blocks of entries of some, evenly spread over those that have two dimensions."""
+    sizes = weights.sizes()
+    wide = [name for name, shape in sorted(sizes.items()) if len(shape) > 1 and int(np.prod(shape)) >= BLOCK]
+    chosen = [wide[index * len(wide) // BLOCKS] for index in range(BLOCKS)] if len(wide) > BLOCKS else wide
+    blocks = {}
+    for place, name in enumerate(chosen):
+        count = int(np.prod(sizes[name])) // BLOCK
+        start = BLOCK * ((2 * place + 1) * count // (2 * len(chosen)))
+        blocks[name] = Block.of(start, weights.read(name, start, start + BLOCK))
+    norms = {name: float(f"{weights.norm(name):.4g}") for name in sizes}
+    return Sketch(weights.dtype(chosen[0]) if chosen else "float32", norms, blocks)
+
+
+def distance(sketch: Sketch, weights: Weights, *, hashed: bool) -> Distance:
+    """How far weights are from those of a sketch.
+
+    Args:
+        sketch: of the recorded weights.
+        weights: that were found. Their hash is not the recorded one.
+        hashed: whether a hash is recorded of the weights in the dtype that they were found in.
+    """
+    other = _another(sketch, weights)
+    if other is not None:
+        return Distance(0, 0, other=other)
+    pairs = list(_pairs(sketch, weights))
+    counted = sum(len(pair.found) for pair in pairs)
+    outside = sum(int((np.abs(pair.recorded - pair.found) > pair.storage).sum()) for pair in pairs)
+    if outside == 0:
+        if hashed and not any(pair.moved.any() for pair in pairs):
+            return Distance(0, counted, other="the sampled weights are equal, so that others were edited")
+        return Distance(0, counted)
+    if not any(pair.step for pair in pairs):
+        return Distance(outside, counted)
+    return _in_steps(pairs)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A recorded block and the same block as found.
+
+    Attributes:
+        recorded, found: their entries.
+        moved: those that one rounding to the found dtype does not explain.
+        storage: how far storing in both dtypes may move each.
+        recorded_step, found_step: what their entries are multiples of; 0 where there is no such step.
+    """
+
+    recorded: Entries
+    found: Entries
+    moved: np.ndarray
+    storage: Entries
+    recorded_step: float
+    found_step: float
+
+    @property
+    def step(self) -> float:
+        """The coarser of both steps; 0 where there is none."""
+        return max(self.recorded_step, self.found_step)
+
+    @property
+    def same_steps(self) -> bool:
+        """Whether both lie on steps of one size, as two files of one format do."""
+        return min(self.recorded_step, self.found_step) > 0.999 * self.step
+
+    @property
+    def inner(self) -> np.ndarray:
+        """Which entries are neither the least nor the largest: some formats cut those off."""
+        coarse = self.recorded if self.recorded_step >= self.found_step else self.found
+        return (coarse > coarse.min()) & (coarse < coarse.max())
+
+
+def _another(sketch: Sketch, weights: Weights) -> str | None:
+    sizes = weights.sizes()
+    for name, norm in sketch.norms.items():
+        if name not in sizes:
+            return f"{name} is missing"
+        found = weights.norm(name)
+        if abs(found - norm) > NORM_BORDER * norm + 1e-12:
+            return f"{name} has a root mean square of {found:.4g}, recorded is {norm:.4g}"
+    for name, block in sketch.blocks.items():
+        if name not in sizes or block.start + len(block.entries()) > int(np.prod(sizes[name])):
+            return f"{name} has another size"
+    return None
+
+
+def _pairs(sketch: Sketch, weights: Weights) -> Iterator[_Pair]:
+    for name, block in sketch.blocks.items():
+        recorded = block.entries().astype(np.float64)
+        found = weights.read(name, block.start, block.start + len(recorded)).astype(np.float64)
+        own, other = _half_ulp(recorded, sketch.dtype), _half_ulp(found, weights.dtype(name))
+        moved = np.abs(recorded - found) > other
+        # A rounding to fp16 may have come between, and moves by an eighth of what one to bf16 does.
+        storage = 1.13 * (own + other)
+        yield _Pair(recorded, found, moved, storage, step_of(recorded, own), step_of(found, other))
+
+
+def _in_steps(pairs: list[_Pair]) -> Distance:
+    outside = counted = 0
+    moved, expected = 0.0, 0.0
+    for pair in pairs:
+        off = np.abs(pair.recorded - pair.found)
+        if pair.step == 0:
+            outside, counted = outside + int((off > pair.storage).sum()), counted + len(off)
+            continue
+        off, storage = off[pair.inner], pair.storage[pair.inner]
+        # The steps' own ends are stored in 16 bits, which moves them by a hundredth at most.
+        steps = pair.step if pair.same_steps else pair.recorded_step + pair.found_step
+        outside, counted = outside + int((off > 0.51 * steps + storage).sum()), counted + len(off)
+        if pair.same_steps:
+            continue  # Rounded to the same steps twice, so that nothing is off by a part of one.
+        moved += float(np.square(off).sum())
+        expected += len(off) * (pair.recorded_step**2 + pair.found_step**2) / 12
+    rounding = (moved / expected) ** 0.5 if expected else None
+    return Distance(outside, counted, rounding)
+
+
+def step_of(values: Entries, half_ulp: Entries) -> float:
+    """The step that a quantised block's values are multiples of, from its least value on; 0 where there is none.
+
+    Args:
+        values: the block's.
+        half_ulp: how far each may be off for having been stored.
+    """
+    low, high = values.min(), values.max()
+    if low == high:
+        return 0.0
+    steps = (high - low) / np.arange(1, LEVELS + 1)
+    found = np.flatnonzero(_on_steps(values - low, steps, half_ulp + half_ulp[values.argmin()]))
+    if len(found):
+        return float(steps[found[0]])
+    # Eight bits that are stored in 16: what is known best is that the largest entry is 127 steps from zero.
+    eight = np.abs(values).max(keepdims=True) / 127
+    return float(eight[0]) if _on_steps(values, eight, 2 * half_ulp)[0] else 0.0
+
+
+def _on_steps(values: Entries, steps: Float64[np.ndarray, " steps"], room: Entries) -> Bool[np.ndarray, " steps"]:
+    """For each step, whether all values are multiples of it but for some room, and are so by no chance."""
+    multiples = values / steps[:, None]
+    share = (room + 1e-7 * np.abs(values)) / steps[:, None]
+    fits = (np.abs(multiples - np.round(multiples)) <= share).all(axis=1)
+    # Random values fit steps as small as their rounding by chance; these would not in a thousand million tries.
+    with np.errstate(divide="ignore"):
+        return fits & (np.log(np.minimum(1.0, 2 * share)).sum(axis=1) < np.log(1e-9))
+
+
+def _half_ulp(values: Entries, dtype: str) -> Entries:
+    """How far the nearest number of a dtype may be; numbers below the normal ones are as far apart as those."""
+    least = {"float16": 2.0**-14}.get(dtype, 2.0**-126)
+    return _EPS[dtype] / 2 * np.maximum(np.abs(values), least)

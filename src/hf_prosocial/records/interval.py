@@ -1,0 +1,19 @@
+"""A figure with its interval, as records hold it."""
+
+from dataclasses import dataclass
+
+from .record import STRICT, Number
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval and the number of values behind it."""
+
+    __pydantic_config__ = STRICT
+    mean: Number
+    low: Number
+    high: Number
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -1,0 +1,163 @@
+"""A chat model with its guide, and replies under several preferences: what `demo` and `generate` show."""
+
+import copy
+import sys
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from hf_prosocial.arm import load_arm
+from hf_prosocial.assets import released_arm, released_vector
+from hf_prosocial.decoding import ProSocialProcessor
+from hf_prosocial.direg import HarmVector
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import SMOLLM2, find_base, preferred_device, replies_to
+from hf_prosocial.pblora import tuner_of
+from hf_prosocial.preference import Preference
+from hf_prosocial.records import scale_beside
+
+RELEASED = "released"
+"""As a vector: the one that the package holds, of SmolLM2-135M-Instruct."""
+
+
+@dataclass(frozen=True)
+class SafeEdit:
+    """θ_s = θ − λ · τ_m: the vector, and λ."""
+
+    vector: HarmVector
+    scale: float
+
+
+def released_edit(base: str | None, vector: str | None, scale: float | None) -> SafeEdit | None:
+    """`asked_edit`, but that SmolLM2 has its released vector subtracted unless λ is 0."""
+    if scale == 0:
+        return None
+    return asked_edit(base, RELEASED if vector is None and base in (None, SMOLLM2) else vector, scale)
+
+
+def asked_edit(base: str | None, vector: str | None, scale: float | None) -> SafeEdit | None:
+    """Which harm vector to subtract, and how much of it; None where none was asked for.
+
+    Args:
+        base: as `find_base` takes it.
+        vector: a vector's file, directory or Hub id, or "released".
+        scale: λ, 0 for none; by default what the choice.json beside the vector says.
+
+    Raises:
+        ProsocialError: λ without a vector, or a vector without λ.
+    """
+    if scale == 0:
+        return None
+    if vector is None:
+        if scale is not None:
+            raise ProsocialError(f"λ is {scale:g}, but no harm vector was named, and {base or SMOLLM2} is not edited")
+        return None
+    source = str(released_vector()) if vector == RELEASED else vector
+    return SafeEdit(HarmVector.from_pretrained(source), scale_beside(source) if scale is None else scale)
+
+
+@dataclass(frozen=True)
+class ChatSession:
+    """A chat model, the ARM that shares its weights, and where they come from.
+
+    Attributes:
+        base: θ, unguided.
+        safe_base: θ_s, what is guided; the base itself where no harm vector is subtracted.
+        tokenizer: the base's.
+        arm: on the base's weights, which it was trained on.
+        source: where the base was found, in words.
+        edit: what was subtracted.
+    """
+
+    base: Any  # PreTrainedModels with generate, for which there is no type.
+    safe_base: Any
+    tokenizer: PreTrainedTokenizerBase
+    arm: PeftModel
+    source: str
+    edit: SafeEdit | None
+
+    @classmethod
+    def load(
+        cls, base: str | None, arm: str | None, edit: SafeEdit | None, allow_mismatch: Collection[str] = ()
+    ) -> "ChatSession":
+        """The base, its ARM on the same copy of the weights, and the safe base; the hashes of the weights are checked.
+
+        Args:
+            base: as `find_base` takes it.
+            arm: the adapter; by default the released one.
+            edit: the harm vector and λ; None guides the base itself.
+            allow_mismatch: as `load_arm` takes it.
+
+        Raises:
+            OSError, ProsocialError: no such base, or an adapter or a harm vector that does not belong to it.
+        """
+        if not sys.stderr.isatty():
+            disable_progress_bar()  # transformers' own, for loading weights
+        source = find_base(base)
+        model, tokenizer = source.load(device=preferred_device())
+        safe = model
+        if edit is not None:
+            safe = copy.deepcopy(model)
+            edit.vector.subtract_from(safe, edit.scale, allow_mismatch="base_weights" in allow_mismatch)
+        with warnings.catch_warnings():
+            # PEFT reads a name that transformers deprecates; there is nothing that a reader of replies could do.
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+            loaded = load_arm(arm or released_arm(), model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
+        return cls(model, safe, tokenizer, loaded, source.description, edit)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The ARM's objectives."""
+        return tuner_of(self.arm).adapter_config().names
+
+    def reply(
+        self,
+        message: str,
+        preferences: Sequence[Preference],
+        *,
+        beta: float,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        progress: "OnToken | None" = None,
+    ) -> list[str]:
+        """One reply to a message under each preference, generated as one batch with a preference per row.
+
+        Raises:
+            ProsocialError: as `ProSocialProcessor`.
+        """
+        processor = ProSocialProcessor(self.arm, preferences, beta=beta, tokenizer=self.tokenizer)
+        options: dict[str, Any] = (
+            {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        )
+        set_seed(seed)
+        with processor.must_guide():
+            return replies_to(
+                self.safe_base,
+                self.tokenizer,
+                [[{"role": "user", "content": message}]] * len(preferences),
+                max_new_tokens,
+                options | {"logits_processor": [processor], "stopping_criteria": [progress] if progress else None},
+            )
+
+
+class OnToken(StoppingCriteria):
+    """Reports each generated token to a callback; never stops anything."""
+
+    def __init__(self, advance: Callable[[], object]) -> None:
+        self._advance = advance
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], scores: object, **kwargs: object
+    ) -> Bool[Tensor, " rows"]:
+        """Called by generate after each token. (transformers fixes this signature.)"""
+        self._advance()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

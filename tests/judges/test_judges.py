@@ -1,0 +1,241 @@
+"""Judges: answers are taken as they stand or not at all, and every trouble of a server is told."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_prosocial.data import Prompt
+from hf_prosocial.judges import HARM, Endpoint, EndpointConfig, PairwiseJudge
+from hf_prosocial.judges.asked import AskedJudge, AskedScorer, one_of
+from hf_prosocial.judges.endpoint import EndpointError, PriceCapReachedError
+from hf_prosocial.judges.local import GuardJudge, TemplateJudge
+
+PROMPTS = [
+    Prompt("mild", str(line), (("user", text),)) for line, text in enumerate(("help me", "i am late", "so what"))
+]
+REPLIES = ["gladly", "hurry up then", "whatever"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by what the test put in; counts what it was asked."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(body)
+            status, content = self.server.answer(body, len(self.server.asked))
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+def completion(text, *, usage=True):
+    content = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "judge",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+    }
+    if usage:
+        content["usage"] = {"prompt_tokens": 100, "completion_tokens": 2, "total_tokens": 102}
+    return json.dumps(content).encode()
+
+
+@contextmanager
+def served(answer):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.answer, server.lock = [], answer, threading.Lock()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def endpoint(server, folder, **options):
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    defaults = {"kind": "endpoint", "model": "judge", "url": url, "retries": 2, "seconds": 5.0, "parallel": 2}
+    return Endpoint(EndpointConfig(**(defaults | options)), folder / "answers.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_, **__: 0.01)
+
+
+def test_each_question_is_asked_once_and_answers_survive(tmp_path):
+    with served(lambda *_: (200, completion("safe"))) as server:
+        judge = AskedJudge(endpoint(server, tmp_path), "harm")
+        assert judge(PROMPTS, REPLIES) == ["safe"] * 3
+        assert judge([*PROMPTS, PROMPTS[0]], [*REPLIES, REPLIES[0]]) == ["safe"] * 4
+        assert AskedJudge(endpoint(server, tmp_path), "harm")(PROMPTS, REPLIES) == ["safe"] * 3
+        assert len(server.asked) == 3
+        assert all(body["temperature"] == 0 for body in server.asked)
+        said = server.asked[0]["messages"][0]["content"]
+        assert any(prompt.conversation[0][1] in said for prompt in PROMPTS)
+        with (tmp_path / "answers.jsonl").open("a") as file:
+            file.write('{"question": "ab')  # as a kill leaves it
+        assert AskedJudge(endpoint(server, tmp_path), "harm")(PROMPTS, REPLIES) == ["safe"] * 3
+        assert len(server.asked) == 3
+        with pytest.raises(ValueError, match="answers of another model"):
+            endpoint(server, tmp_path, model="another")
+
+
+def test_errors_of_the_server_are_retried(tmp_path):
+    with served(lambda body, count: (500, b"{}") if count <= 2 else (200, completion("harmful"))) as server:
+        judge = AskedJudge(endpoint(server, tmp_path, parallel=1), "harm")
+        assert judge(PROMPTS[:1], REPLIES[:1]) == ["harmful"]
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "message"),
+    [
+        (500, b'{"error": "down"}', "status 500"),
+        (401, b'{"error": "no key"}', "status 401"),
+        (200, completion("safe")[:-40], "no completion"),
+        (200, b"[]", "no completion"),
+        (200, b'{"choices": []}', "no completion"),
+        (200, b'{"choices": [{"message": {"content": null}}]}', "no completion"),
+        (200, b'"safe"', "no completion"),
+    ],
+)
+def test_a_faulty_server_is_an_error(tmp_path, status, content, message):
+    with served(lambda *_: (status, content)) as server:
+        judge = AskedJudge(endpoint(server, tmp_path), "harm")
+        with pytest.raises(EndpointError, match=message):
+            judge(PROMPTS, REPLIES)
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 1
+
+
+def test_answers_before_an_error_are_kept(tmp_path):
+    def answer(body, count):
+        return (200, completion("safe")) if count <= 2 else (400, b"{}")
+
+    with served(answer) as server:
+        with pytest.raises(EndpointError, match="status 400"):
+            AskedJudge(endpoint(server, tmp_path, parallel=1), "harm")(PROMPTS, REPLIES)
+        server.answer = lambda *_: (200, completion("harmful"))
+        judged = AskedJudge(endpoint(server, tmp_path, parallel=1), "harm")(PROMPTS, REPLIES)
+    assert judged == ["safe", "safe", "harmful"]
+
+
+def test_nobody_there_and_nobody_answering(tmp_path):
+    with served(lambda *_: (200, b"")) as server:
+        closed = endpoint(server, tmp_path)
+    with pytest.raises(EndpointError, match="cannot be reached"):
+        AskedJudge(closed, "harm")(PROMPTS, REPLIES)
+    release = threading.Event()
+
+    def slow(*_):
+        release.wait(5)
+        return 200, completion("safe")
+
+    with served(slow) as server:
+        late = endpoint(server, tmp_path / "late", seconds=0.2, retries=0)
+        with pytest.raises(EndpointError, match="cannot be reached"):
+            AskedJudge(late, "harm")(PROMPTS[:1], REPLIES[:1])
+        release.set()
+
+
+def test_the_price_cap_holds(tmp_path):
+    with served(lambda *_: (200, completion("safe"))) as server:
+        prices = {"input_price": 10.0, "output_price": 100.0, "parallel": 1}
+        asked = endpoint(server, tmp_path, price_cap=0.02, **prices)
+        prompts = [Prompt("mild", str(index), (("user", f"help {index}"),)) for index in range(30)]
+        with pytest.raises(PriceCapReachedError, match=r"more than the cap of 0\.02"):
+            AskedJudge(asked, "harm")(prompts, ["gladly"] * 30)
+        assert 0 < asked.spent <= 0.02
+        assert asked.spent == pytest.approx(len(server.asked) * (100 * 10 + 2 * 100) / 1e6)
+        more = endpoint(server, tmp_path, price_cap=1.0, **prices)
+        assert AskedJudge(more, "harm")(prompts, ["gladly"] * 30) == ["safe"] * 30
+        assert len(server.asked) == 30
+        server.answer = lambda *_: (200, completion("safe", usage=False))
+        with pytest.raises(EndpointError, match="how many tokens"):
+            AskedJudge(more, "refusal")(prompts, ["gladly"] * 30)
+
+
+def test_a_key_is_needed_where_it_is(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY holds no key"):
+        Endpoint(EndpointConfig("endpoint", "judge"), tmp_path / "answers.jsonl")
+
+
+@given(st.text(max_size=30))
+def test_the_parser_never_guesses(text):
+    found = one_of(text, HARM)
+    assert found is None or text.strip().strip("\"'").strip().casefold() == found
+
+
+@pytest.mark.parametrize("text", ["safe.", "safe, I think", "not harmful", "harmful or safe", "", "7/10", "unsafe"])
+def test_what_is_no_answer_is_none(text):
+    assert one_of(text, HARM) is None
+
+
+def test_scores_off_the_scale_are_nan(tmp_path):
+    said = iter(["7", "10", "0", "11", "5.5", " 3 "])
+    with served(lambda *_: (200, completion(next(said)))) as server:
+        scorer = AskedScorer(endpoint(server, tmp_path, parallel=1), ("empathy", "truthfulness"))
+        scores = scorer(PROMPTS, REPLIES)
+    np.testing.assert_array_equal(scores, [[7, 10], [np.nan, np.nan], [np.nan, 3]])
+    with pytest.raises(ValueError, match="no words to ask for"):
+        AskedScorer(scorer._endpoint, ("warmth",))
+
+
+def test_only_what_both_orders_say_counts(tmp_path):
+    def answer(body, _):
+        asked = body["messages"][0]["content"]
+        if "gladly" in asked:  # The judge prefers it wherever it stands.
+            return 200, completion("A" if "<Reply A>\ngladly" in asked else "B")
+        if "hurry" in asked:  # It prefers whatever comes first.
+            return 200, completion("A")
+        return 200, completion("both are bad")
+
+    with served(answer) as server:
+        wins, agreed = PairwiseJudge(endpoint(server, tmp_path))(PROMPTS, REPLIES, ["no", "well", "hm"])
+    assert wins == [1.0, 0.5, None]
+    assert agreed == [True, False, False]
+
+
+def test_a_guard_and_a_template_ask_a_local_model(base, tokenizer, monkeypatch):
+    asked = []
+    said = iter([["safe", "unsafe\nS1", "it depends"], ["yes", "no", "yes and no"]])
+
+    def answers(model, tokenizer, texts, batch_tokens):
+        asked.extend(texts)
+        return next(said)
+
+    monkeypatch.setattr("hf_prosocial.judges.local._answers", answers)
+    assert GuardJudge(base, tokenizer)(PROMPTS, REPLIES) == ["safe", "harmful", None]
+    assert all(reply in text for reply, text in zip(REPLIES, asked, strict=True))
+    judge = TemplateJudge(base, tokenizer, "Q {prompt} R {reply} {x}?", {"yes": "harmful", "no": "safe"})
+    odd = [Prompt("mild", "0", (("user", "say {reply}"),)), *PROMPTS[1:]]
+    assert judge(odd, ["{prompt}", *REPLIES[1:]]) == ["harmful", "safe", None]
+    assert asked[3] == "Q say {reply} R {prompt} {x}?"
+    with pytest.raises(ValueError, match="no place for"):
+        TemplateJudge(base, tokenizer, "Q {prompt}", {"yes": "harmful"})
+    with pytest.raises(ValueError, match="must mean some of"):
+        TemplateJudge(base, tokenizer, "{prompt} {reply}", {"yes": "bad"})
+
+
+def test_local_answers_are_the_models_own(base, tokenizer):
+    from hf_prosocial.judges.local import _answers
+
+    texts = ["help me", "i am late so what", "tell"]
+    together = _answers(base, tokenizer, texts, 200)
+    assert together == [_answers(base, tokenizer, [text], 200)[0] for text in texts]
