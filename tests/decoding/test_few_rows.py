@@ -25,8 +25,11 @@ def test_the_product_is_the_linear_layers(rows, bias, dtype, seed):
     found = layer(x)
     assert found.is_contiguous()
     assert found.dtype == dtype
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(layer(x[:, 0]), expected[:, 0])
+    # Two orders of adding differ by at most 2n·ε of the products' magnitudes, and each is rounded to dtype once.
+    magnitude = x.double().abs() @ layer.weight.double().abs().T + (layer.bias.double().abs() if bias else 0)
+    allowed = 2 * (24 * torch.finfo(torch.float32).eps + torch.finfo(dtype).eps) * magnitude
+    assert ((found.double() - expected.double()).abs() <= allowed).all()
+    assert ((layer(x[:, 0]).double() - expected[:, 0].double()).abs() <= allowed[:, 0]).all()
 
 
 def test_other_linear_layers_are_left():
@@ -37,7 +40,7 @@ def test_other_linear_layers_are_left():
     use_few_rows(model)
     assert [type(module) for module in model] == [Special, FewRowsLinear, nn.Bilinear]
     base = random_base("qwen2", seed=1)
-    ids = torch.randint(3, 61, (4, 9))
+    ids = torch.randint(3, 61, (4, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = base(ids).logits
         use_few_rows(base)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from hf_prosocial import Preference
 from hf_prosocial.data import Prompt
@@ -154,7 +155,7 @@ def test_no_category_of_many_small_ones_fails_by_chance(rate):
     trials = 200
     given = answers(300, categories=[str(row) for row in range(100)])
     warned = sum(bool(category_failure(given, (random.random(300) < rate).astype(float), "asr")) for _ in range(trials))
-    assert warned <= 25
+    assert warned <= binom.isf(1e-9, trials, 0.05)
 
 
 def test_a_category_fails_by_its_prompts_not_by_how_often_each_was_answered():

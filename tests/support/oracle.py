@@ -4,6 +4,7 @@ import torch
 from transformers import LogitsProcessor
 
 from hf_prosocial import Preference
+from hf_prosocial.precision import at_least_fp32
 
 
 class FullRecompute(LogitsProcessor):
@@ -29,9 +30,9 @@ class FullRecompute(LogitsProcessor):
             weights = self.arm.base_model.preference_weights(preference)
             tokens = self.real_tokens(row, index, rows)
             with torch.no_grad(), self.arm.base_model.preference_state.using("default", weights):
-                logits = self.arm(tokens[None].to(self.arm.device), use_cache=False).logits[0, -1].float()
-            base = score.float().log_softmax(-1)
-            guided = base + self.beta * logits.log_softmax(-1).to(score.device)
+                logits = self.arm(tokens[None].to(self.arm.device), use_cache=False).logits[0, -1]
+            base = at_least_fp32(score).log_softmax(-1)
+            guided = base + self.beta * at_least_fp32(logits).log_softmax(-1).to(score.device)
             if self.safe_set is not None:
                 outside = base.exp() < self.safe_set * base.exp().max()
                 guided = guided.masked_fill(outside, -torch.inf)

@@ -53,7 +53,7 @@ class GuidedProcessor(LogitsProcessor):
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Guided log-probabilities, at least fp32, of the same shape; `scores` is left as it is, and its −inf stay −inf."""
+        """Guided log-probabilities of the same shape, at least fp32; `scores` is left as it is, its −inf stay −inf."""
         self._check_call(input_ids, scores)
         self.calls += 1
         if self.beta == 0 and self.safe_set is None:
@@ -86,7 +86,7 @@ class GuidedProcessor(LogitsProcessor):
     def _arm_logits(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """The guide's fp32 logits on the device of the scores, as wide as them, −inf where there is no token."""
+        """The guide's logits, on the device and in the dtype of the guided scores; −inf where there is no token."""
         input_ids = input_ids.to(self._guide.model.device)
         version = self._version()
         if version != self._weights_version:
@@ -99,7 +99,7 @@ class GuidedProcessor(LogitsProcessor):
             mask = self._given_mask.extended(input_ids)
         logits = self._guide.next_logits(input_ids, mask, lanes, self._lanes.rows(lanes))
         width = shared_width(scores.shape[-1], logits.shape[-1], self._tokenizer_length)
-        logits = at_least_fp32(logits[:, :width].to(scores.device))
+        logits = logits[:, :width].to(scores.device, torch.promote_types(scores.dtype, torch.float32))
         if width == scores.shape[-1]:
             return logits
         return torch.nn.functional.pad(logits, (0, scores.shape[-1] - width), value=-torch.inf)

@@ -20,7 +20,10 @@ from .layer import PBLoraLayer
 def baked_lora(
     model: nn.Module, config: PBLoraConfig, adapter: str, p: Float[Tensor, " k"]
 ) -> tuple[LoraConfig, dict[str, Float[Tensor, "rows columns"]]]:
-    """PEFT's configuration and state, at least fp32, of the LoRA  A' = A, B' = B·blockdiag(W1, W2(p)), alpha' = s·(r1 + r2)."""
+    """PEFT's configuration and state of the LoRA  A' = A, B' = B·blockdiag(W1, W2(p)), alpha' = s·(r1 + r2).
+
+    The state is at least fp32.
+    """
     lora_alpha = config.scaling * config.rank
     lora = LoraConfig(
         r=config.rank,
