@@ -84,7 +84,7 @@ def cosines(runs: list[dict[str, Any]]) -> str:
 
 
 def goals(found: dict[str, list[dict[str, Any]]]) -> list[Goal]:
-    """The goals on our method, and against its ancestors where they were trained."""
+    """The goals on our method, and against the baselines where they were trained."""
     ours = found.get("ours", [])
     if not ours:
         return []

@@ -73,7 +73,7 @@ class ChatSession:
         safe_base: θ_s, what is guided; the base itself where no harm vector is subtracted.
         tokenizer: the base's.
         arm: on the base's weights, which it was trained on.
-        source: where the base was found, in words.
+        source: where the base was found, as a sentence.
         edit: what was subtracted.
     """
 

@@ -46,7 +46,7 @@ class Material:
     """A recipe's base and pairs, at hand.
 
     Attributes:
-        source: where the base was found, in words.
+        source: where the base was found, as a sentence.
         base: in the dtype of its checkpoint, until `prepare`.
         tokenizer: the base's.
         pairs: to train on.

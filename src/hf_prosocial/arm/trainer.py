@@ -32,7 +32,7 @@ class Provenance:
 
     Attributes:
         recipe: the data, the base and the adapter's shape, by the recipe's names.
-        source: where the base was found, in words.
+        source: where the base was found, as a sentence.
         command: what was typed.
         dev: the held-out pairs.
     """

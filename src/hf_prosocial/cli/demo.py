@@ -1,4 +1,4 @@
-"""`prosocial demo`: how a chat model answers people in need: as it is, made safer, and guided."""
+"""`prosocial demo`: how a chat model answers people who ask for support: as it is, made safer, and guided."""
 
 from collections.abc import Sequence
 

@@ -24,7 +24,7 @@ def mask_from_padding(
         if bool((runs != runs[0]).any().item()):
             raise ProsocialError(
                 f"the pad token (id {pad_token_id}) is also bos, and rows begin with {runs.tolist()} of them, "
-                "so padding cannot be told from real tokens; pass prompt_attention_mask=inputs['attention_mask']"
+                "so padding cannot be distinguished from real tokens; pass prompt_attention_mask=inputs['attention_mask']"
             )
         # All rows begin alike: a batch padded on the left has one row without padding, so these are real tokens.
         return torch.ones_like(input_ids)
@@ -71,7 +71,7 @@ class GivenMask:
         if not torch.equal(self._prompt.repeat_interleave(rows // prompts, dim=0), prompt):
             raise ProsocialError(
                 "prompt_attention_mask was given for another prompt; make a ProSocialProcessor for each prompt, or "
-                "leave the mask out where padding can be told from the ids"
+                "leave the mask out where padding can be read from the ids"
             )
         mask = self._mask.to(input_ids.device).repeat_interleave(rows // prompts, dim=0)
         return torch.cat([mask, mask.new_ones(rows, input_ids.shape[1] - length)], dim=-1)

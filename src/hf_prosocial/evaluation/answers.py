@@ -78,7 +78,7 @@ class Answers:
         )
 
     def degenerate(self) -> Float[np.ndarray, "prompts preferences"]:
-        """1 where a reply is no text, else 0."""
+        """1 where a reply is degenerate, else 0."""
         found = np.array([is_degenerate(reply) for reply in self.replies], dtype=np.float64)
         return found.reshape(len(self.prompts), len(self.preferences))
 

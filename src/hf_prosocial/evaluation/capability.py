@@ -47,7 +47,7 @@ def capability_of_all(
     Args:
         config: what is read.
         variants: the models; one that is told its preference in words has no likelihood of a bare text and is left out.
-        reference: the variant that divergence is told from.
+        reference: the variant that divergence is measured from.
         answers: of each benchmark with rewards that was answered under the uniform preference; the first is read.
         uniform: the preference of perplexity and multiple choice.
         out: the evaluation's folder.

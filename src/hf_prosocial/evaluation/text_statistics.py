@@ -1,4 +1,4 @@
-"""Length, variety and repetition of replies, and replies that are no text at all."""
+"""Length, variety and repetition of replies, and degenerate replies."""
 
 import re
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def repetition(reply: str) -> float:
 
 
 def is_degenerate(reply: str) -> bool:
-    """Whether a reply is no text: without a word, or mostly repeating itself. Neither safe nor harmful."""
+    """Whether a reply is degenerate: without a word, or mostly repeating itself. Neither safe nor harmful."""
     count = len(words(reply))
     return count == 0 or (count >= LEAST_WORDS and repetition(reply) > MOST_REPEATED)
 

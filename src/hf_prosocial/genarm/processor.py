@@ -25,7 +25,7 @@ class GenArmProcessor(GuidedProcessor):
         beta: strength of guidance, >= 0.
         safe_set: ε in (0, 1], or None.
         tokenizer: the base's, to compare with the adapters' record.
-        prompt_attention_mask: of the prompts, (prompts, length), where padding cannot be told from tokens.
+        prompt_attention_mask: of the prompts, (prompts, length), where padding cannot be distinguished from tokens.
 
     Raises:
         ValueError, GuidanceLostError: as `ProSocialProcessor`.

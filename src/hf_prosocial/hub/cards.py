@@ -49,7 +49,7 @@ vector = HarmVector.from_pretrained("{id}")
 vector.subtract("{base}", scale={scale:g}, out="safe-model")"""
 
 _VECTOR_LIMITS = """Added instead of subtracted, it makes its base more harmful. It fits the weights that it was made
-on and no others; their hash is checked."""
+on, quantised or rounded too, and no others; a sketch of them is checked."""
 
 
 def arm_card(record: TrainingRecord, *, repo_id: str, licence: str, pictures: Sequence[str]) -> str:

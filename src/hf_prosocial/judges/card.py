@@ -26,8 +26,8 @@ leaving out one answering model at a time. The penalty is chosen without them as
 ## Limits
 
 Small heads on a small model: good for comparing variants over many replies, not for judging one. English only. The
-rewards were trained on replies of a few sentences; of texts that are no text they say nothing, so degenerate replies
-are counted apart. The harm judge was trained on prompts that ask for harm: it tells whether a reply complies.
+rewards were trained on replies of a few sentences; of degenerate replies they say nothing, so these are
+counted apart. The harm judge was trained on prompts that ask for harm: it tells whether a reply complies.
 
 ## Trained on
 

@@ -15,7 +15,7 @@ class BaseUsed:
     """The base that was trained on.
 
     Attributes:
-        source: where it was found, in words.
+        source: where it was found, as a sentence.
         weight_hashes: SHA-256 of its weights in each dtype, by the dtype's name.
     """
 

@@ -12,7 +12,7 @@ from .signatures import attribute_collapse, over_refusal, reward_hacking
 
 @register_figures("rewards", asks=("rewards", "refusal"))
 def measure_rewards(given: Given) -> Measured:
-    """Mean inner product, hypervolume and control; high rewards of replies that refuse are told from others."""
+    """Mean inner product, hypervolume and control; high rewards of replies that refuse are counted apart."""
     preferences, found = list(given.preferences), Measured()
     scored: dict[str, Z] = {one.variant: z_rewards(one, given.reference, preferences) for one in given.answers}
     for one in given.answers:

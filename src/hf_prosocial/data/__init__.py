@@ -1,0 +1,5 @@
+"""Rows in: preference pairs, completions, prompts, questions; conversations as tokens."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
