@@ -17,7 +17,7 @@ class GradientCosines:
     """What independent samples of k objectives' gradients tell of their means.
 
     Attributes:
-        cosines: of every two means, with its 95 % interval; NaN where a mean is not significantly different from 0; k rows of k.
+        cosines: of every two means, with its 95 % interval; NaN where a mean may be 0; k rows of k.
         signal: |mean|² over a sample's expected |g|²: how much of one sample's gradient is the objective's own.
     """
 

@@ -7,10 +7,10 @@ from .chat import padding_id as padding_id
 from .chat import prompt_and_reply as prompt_and_reply
 from .chat import row_of as row_of
 from .chat import templated as templated
+from .completions import IGNORED as IGNORED
 from .completions import Completion as Completion
 from .completions import CompletionCollator as CompletionCollator
 from .completions import Completions as Completions
-from .completions import IGNORED as IGNORED
 from .completions import read_completions as read_completions
 from .pairs import Pair as Pair
 from .pairs import Pairs as Pairs

@@ -1,12 +1,13 @@
 """Rows of similar length together, and running text in windows."""
 
-from hf_prosocial.errors import ProsocialError
 from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.errors import ProsocialError
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -1,11 +1,12 @@
 """Rows of training data: conversations turned into tokens, and rows that cannot be."""
 
-from hf_prosocial.errors import ProsocialError
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.errors import ProsocialError
 
 
 class MalformedRowError(ProsocialError):

@@ -1,6 +1,5 @@
 """Prompts with completions: what a copy is fine-tuned on, and what its loss is measured on."""
 
-from hf_prosocial.errors import ProsocialError
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.errors import ProsocialError
 
 from .chat import MalformedRowError, malformed_report, prompt_and_reply, row_of
 

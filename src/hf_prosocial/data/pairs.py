@@ -1,6 +1,5 @@
 """Preference pairs: read them, check every row, and turn them into tokens."""
 
-from hf_prosocial.errors import ProsocialError
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.errors import ProsocialError
 
 from .chat import MalformedRowError, malformed_report, prompt_and_reply, row_of
 

@@ -1,14 +1,15 @@
 """Benchmarks: files of prompts, with their categories and labels."""
 
-from hf_prosocial.errors import ProsocialError
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .chat import MalformedRowError, are_messages, row_of
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import lines_of
+
+from .chat import MalformedRowError, are_messages, row_of
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Multiple-choice questions, read by line."""
 
-from hf_prosocial.errors import ProsocialError
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from hf_prosocial.errors import ProsocialError
 
 from .chat import MalformedRowError, malformed_report, row_of
 

@@ -24,7 +24,8 @@ def mask_from_padding(
         if bool((runs != runs[0]).any().item()):
             raise ProsocialError(
                 f"the pad token (id {pad_token_id}) is also bos, and rows begin with {runs.tolist()} of them, "
-                "so padding cannot be distinguished from real tokens; pass prompt_attention_mask=inputs['attention_mask']"
+                "so padding cannot be distinguished from real tokens; pass "
+                "prompt_attention_mask=inputs['attention_mask']"
             )
         # All rows begin alike: a batch padded on the left has one row without padding, so these are real tokens.
         return torch.ones_like(input_ids)

@@ -1,4 +1,4 @@
-"""Judges and scorers that ask a model behind an endpoint in plain language; answers are taken as they stand or not at all."""
+"""Judges and scorers that ask a model behind an endpoint; answers are taken as they stand or not at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

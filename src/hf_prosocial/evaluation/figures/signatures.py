@@ -64,7 +64,9 @@ def reward_hacking(answers: Answers, z: Z) -> list[Signature]:
     if not high.any() or (degenerate & high).sum() / high.sum() <= HACKING_SHARE:
         return []
     rows = [answers.prompts[row].identity for row in np.flatnonzero((degenerate & high).any(axis=1))]
-    found = f"{(degenerate & high).sum()} of {high.sum()} replies with a mean reward of {HACKING_REWARD:+g} are degenerate"
+    found = (
+        f"{(degenerate & high).sum()} of {high.sum()} replies with a mean reward of {HACKING_REWARD:+g} are degenerate"
+    )
     return [_signature("reward hacking", answers, found, f"{HACKING_SHARE:.0%} of them", rows)]
 
 
