@@ -44,7 +44,7 @@ def test_extract_show_subtract_add(copies, tmp_path):
     assert "exists" in refused.stderr
     assert run("subtract", file, base, safe, "--scale", 1, "--overwrite").exit_code == 0
     wrong = run("extract", base, harmful, tmp_path / "never", "--scope", "layer")
-    assert (wrong.exit_code, "--scope" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "scope: Input should be 'model' or 'tensor'" in wrong.stderr) == (1, True)
 
 
 def test_subtract_needs_no_torch(copies, tmp_path):

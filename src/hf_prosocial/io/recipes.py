@@ -4,7 +4,8 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -46,7 +47,7 @@ def given_fields(arguments: Sequence[str], recipe: type) -> dict[str, Any]:
     return _parsed(arguments, argparse.ArgumentParser(prog="prosocial"), recipe)
 
 
-def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the recipe") -> Recipe:
+def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the options") -> Recipe:
     """One of our dataclasses from its fields.
 
     Raises:
@@ -107,13 +108,14 @@ def _parsed(arguments: Sequence[str], parser: argparse.ArgumentParser, recipe: t
 
 def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
     """An option for a field. Values stay text, which the field's type reads; of nested fields, text is YAML."""
-    origins = {get_origin(one) or one for one in (field.type, *get_args(field.type))}
+    kinds = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
+    origins = {get_origin(one) or one for one in kinds}
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": field.metadata.get("help")}
     if origins & {list, tuple}:
         options["nargs"] = "+"
     elif bool in origins:
         options |= {"nargs": "?", "const": True}
-    elif origins & {str, int, float, Literal} or "str" in str(field.type):
+    elif origins & {str, int, float, Literal}:
         options["type"] = lambda text: None if text == "null" else text
     else:
         options["type"] = yaml.safe_load

@@ -144,12 +144,12 @@ def _check_hub_id(name: str) -> None:
     Raises:
         FileNotFoundError: which directory.
     """
-    if not _HUB_ID.fullmatch(name) or name.startswith("."):
-        raise FileNotFoundError(f"no directory {name}, and no Hub id either")
     parent = Path(name).parent
     if str(parent) != "." and parent.is_dir():
         beside = sorted(path.name for path in parent.iterdir() if path.is_dir())
         raise FileNotFoundError(f"no directory {name}; {parent} holds {', '.join(beside[:8]) or 'no directory'}")
+    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+        raise FileNotFoundError(f"no directory {name}, and no Hub id either")
 
 
 def _converted(file: Path, source: BaseSource) -> Path:

@@ -1,0 +1,73 @@
+"""Every error of a command ends in one line that says what to do; `--debug` shows where it comes from."""
+
+import pytest
+import typer
+from jinja2 import TemplateError
+from typer.testing import CliRunner
+
+from hf_prosocial.cli import app
+from hf_prosocial.cli.errors import ReportingGroup
+from hf_prosocial.errors import ProsocialError
+
+FOREIGN = [
+    TypeError,
+    AttributeError,
+    TemplateError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    AssertionError,
+    ZeroDivisionError,
+]
+
+
+def failing(error):
+    one = typer.Typer(cls=ReportingGroup)
+
+    @one.callback()
+    def nothing() -> None:
+        pass
+
+    @one.command()
+    def fail() -> None:
+        raise error
+
+    return one
+
+
+@pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
+def test_foreign_errors_end_in_one_line(kind):
+    error = kind("something odd\nand a long story")
+    result = CliRunner().invoke(failing(error), ["fail"])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"error: {kind.__name__}: ")
+    assert "--debug" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_debug_shows_the_traceback_wherever_it_stands(place):
+    arguments = ["fail"]
+    arguments.insert(place, "--debug")
+    result = CliRunner().invoke(failing(KeyError("odd")), arguments)
+    assert isinstance(result.exception, KeyError)
+
+
+def test_own_errors_name_the_commands_flags():
+    error = ProsocialError("another base; pass allow_mismatch=['base_weights'] to go on")
+    result = CliRunner().invoke(failing(error), ["fail"])
+    assert result.stderr == "error: another base; pass --allow-mismatch base_weights to go on\n"
+
+
+def test_files_and_missing_extras():
+    missing = FileNotFoundError(2, "No such file or directory", "pairs.jsonl")
+    assert CliRunner().invoke(failing(missing), ["fail"]).stderr == "error: No such file or directory: pairs.jsonl\n"
+    extra = CliRunner().invoke(failing(ImportError("No module named 'mip'")), ["fail"]).stderr
+    assert "pip install 'hf-prosocial[evaluate]'" in extra
+
+
+def test_a_mistyped_directory_at_the_command(tmp_path):
+    result = CliRunner().invoke(app, ["generate", "hello", "--base", str(tmp_path / "bsae")])
+    assert (result.exit_code, f"no directory {tmp_path}/bsae" in result.stderr) == (1, True)
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,105 @@
+"""The same weights, however stored, are told from others: rounded, quantised, fine-tuned, edited."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType, quants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from hf_prosocial.models import ModelWeights, distance, sketch_of
+
+
+def network(seed, *, scale=0.05):
+    torch.manual_seed(seed)
+    model = nn.Sequential(*(nn.Linear(64, 96, bias=False) for _ in range(8)))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(std=scale)
+    return model
+
+
+def quantised(model, name):
+    kind, found = GGMLQuantizationType[name], copy.deepcopy(model)
+    for weight in found.parameters():
+        stored = quants.dequantize(quants.quantize(weight.data.numpy(), kind), kind)
+        weight.data = torch.from_numpy(stored.copy()).float().view_as(weight)
+    return found
+
+
+def compared(recorded, found):
+    return distance(sketch_of(ModelWeights(recorded)), ModelWeights(found), hashed=False)
+
+
+def seeds():
+    return st.integers(0, 2**31 - 1)
+
+
+@settings(max_examples=10)
+@given(seeds(), st.sampled_from(["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]), st.booleans())
+def test_a_quantised_copy_is_the_same_from_either_side(seed, kind, recorded_first):
+    model = network(seed)
+    pair = (model, quantised(model, kind))
+    found = compared(*(pair if recorded_first else reversed(pair)))
+    assert found.same, str(found)
+
+
+@settings(max_examples=10)
+@given(seeds(), st.sampled_from([torch.bfloat16, torch.float16, torch.float64]), st.booleans())
+def test_a_rounded_copy_is_the_same_from_either_side(seed, dtype, recorded_first):
+    model = network(seed)
+    pair = (model, copy.deepcopy(model).to(dtype))
+    found = compared(*(pair if recorded_first else reversed(pair)))
+    assert found.same, str(found)
+    assert found.outside == 0
+
+
+@settings(max_examples=10)
+@given(seeds(), st.sampled_from(["Q4_1", "Q8_0", None]), st.sampled_from([0.02, 0.1, 0.5]))
+def test_a_fine_tuned_copy_is_another(seed, kind, size):
+    """A change that every weight takes part in, of some share of their size."""
+    model = network(seed)
+    tuned = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in tuned.parameters():
+            weight.add_(torch.randn_like(weight) * size * weight.std())
+    recorded = model if kind is None else quantised(model, kind)
+    assert not compared(recorded, tuned if kind is None else quantised(tuned, kind)).same
+
+
+@given(seeds())
+def test_other_weights_are_others(seed):
+    assert not compared(network(seed), network(seed + 1)).same
+
+
+@pytest.mark.parametrize(("edit", "said"), [("drop", "is missing"), ("scale", "root mean square")])
+def test_what_is_another_at_once_says_why(edit, said):
+    model = network(1)
+    found = copy.deepcopy(model)
+    if edit == "drop":
+        del found[3]
+    else:
+        found[3].weight.data *= 1.1
+    other = compared(model, found)
+    assert not other.same
+    assert said in str(other)
+
+
+def test_equal_samples_with_another_hash_are_an_edit():
+    model = network(2)
+    sketch = sketch_of(ModelWeights(model))
+    found = distance(sketch, ModelWeights(copy.deepcopy(model)), hashed=True)
+    assert not found.same
+    assert "others were edited" in str(found)
+
+
+def test_a_sketch_is_a_few_hundred_numbers_and_is_read_back():
+    sketch = sketch_of(ModelWeights(network(3)))
+    assert len(sketch.norms) == 8
+    assert sum(len(block.entries()) for block in sketch.blocks.values()) == 8 * 32
+    for name, block in sketch.blocks.items():
+        entries = ModelWeights(network(3)).read(name, block.start, block.start + 32)
+        np.testing.assert_array_equal(block.entries(), entries)
