@@ -16,7 +16,7 @@ def test_it_belongs_to_smollm2_and_says_how_it_was_made():
     vector, choice = HarmVector.from_pretrained(folder), read_choice(folder)
     assert vector.record.benign is not None
     assert vector.record.protection.left_out > 0
-    assert set(choice.base.figures) == set(choice.chosen.figures)
+    assert set(choice.record.base.figures) == set(choice.record.chosen.figures)
     record = json.loads((folder / "prosocial.json").read_text())
     assert record["vector_hash"] == vector.content_hash()
     model, tokenizer = find_base().load()
