@@ -72,16 +72,21 @@ def _logged() -> Generator[None]:
 def said(error: Exception) -> str:
     """An error as a user of the command reads it: what was found, and what to do."""
     if isinstance(error, ProsocialError):
-        text = str(error)
-        for pattern, flag in _FLAGS:
-            text = re.sub(pattern, flag, text)
-        return text
+        return _with_flags(str(error))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     first = str(error).strip().partition("\n")[0]
+    if isinstance(error, OSError) and first:
+        return _with_flags(first)
     if isinstance(error, ImportError):
         return f"{first}; install the extra that brings it, such as pip install 'hf-prosocial[evaluate]'"
     return f"{type(error).__name__}: {first}; run the command again with {DEBUG} to see where it comes from"
+
+
+def _with_flags(text: str) -> str:
+    for pattern, flag in _FLAGS:
+        text = re.sub(pattern, flag, text)
+    return text
 
 
 def _names(listed: str) -> list[str]:

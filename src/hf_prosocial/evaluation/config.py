@@ -181,7 +181,10 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> EvaluationConf
         ValueError: not a mapping, a key that nothing reads, or a value that cannot be; every one of them is named.
     """
     content = given_fields(["--config", str(path), *options], EvaluationConfig)
-    for plugin in content.get("plugins") or ():
+    plugins = content.get("plugins") or []
+    if not isinstance(plugins, list):
+        raise ProsocialError(f"{path}: plugins is a list of files, as [my_judges.py], found {plugins!r}")
+    for plugin in plugins:
         run_plugin(plugin)
     return validated(EvaluationConfig, content, str(path))
 

@@ -82,7 +82,9 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ProsocialError(f"{path} is not YAML: {error}") from error
+        raise ProsocialError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ProsocialError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start})") from error
     if not isinstance(content, dict):
         raise ProsocialError(f"{path} must hold `key: value` lines, found {type(content).__name__}")
     return content
@@ -96,7 +98,7 @@ def _parsed(arguments: Sequence[str], parser: argparse.ArgumentParser, recipe: t
     for field in dataclasses.fields(cast(Any, recipe)):
         _add_option(parser, field)
     content = {} if chosen.config is None else read_mapping(chosen.config)
-    unknown = sorted(set(content) - {action.dest for action in parser._actions})
+    unknown = sorted(map(str, set(content) - {action.dest for action in parser._actions}))
     if unknown:
         raise ProsocialError(f"{chosen.config} has keys that nothing reads: {', '.join(unknown)}")
     # As defaults, so that options win; argparse reads those that are text as it reads options.

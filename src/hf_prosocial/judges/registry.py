@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -116,6 +116,8 @@ def register_judge(name: str) -> Callable[[type[Kind]], type[Kind]]:
     """
 
     def register(kind: type[Kind]) -> type[Kind]:
+        if not (isinstance(kind, type) and issubclass(kind, JudgeConfig) and is_dataclass(kind)):
+            raise ProsocialError(f"the kind of judge {name!r} must be a dataclass that inherits from JudgeConfig")
         known = _KINDS.get(name)
         # A file of judges may be read twice in one process; that is the same class under the same name.
         if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):

@@ -90,6 +90,9 @@ class BaseSource:
             if Path(self.location).is_dir():
                 raise
             raise self._not_found(error) from error
+        except ValueError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise BaseNotFoundError(f"transformers cannot read a model from {self.description} ({reason})") from error
 
     def _not_found(self, error: OSError) -> BaseNotFoundError:
         """What to do where the Hub gave no model: transformers' own reason takes a paragraph."""
@@ -118,6 +121,8 @@ def find_base(base: str | Path | None = None) -> BaseSource:
     Raises:
         FileNotFoundError: a path where nothing is.
     """
+    if base is not None and not str(base):
+        raise FileNotFoundError("the name of the base is empty")
     if base is not None and Path(base).suffix == ".gguf":
         path = Path(base)
         if not path.is_file():

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.records import Block, Sketch
 
 BLOCK = 32
@@ -110,12 +111,13 @@ def distance(sketch: Sketch, weights: Weights, *, hashed: bool) -> Distance:
         weights: that were found. Their hash is not the recorded one.
         hashed: whether a hash is recorded of the weights in the dtype that they were found in.
     """
+    _check_sketch(sketch)
     other = _another(sketch, weights)
     if other is not None:
         return Distance(0, 0, other=other)
     pairs = list(_pairs(sketch, weights))
     counted = sum(len(pair.found) for pair in pairs)
-    outside = sum(int((np.abs(pair.recorded - pair.found) > pair.storage).sum()) for pair in pairs)
+    outside = sum(int((~(np.abs(pair.recorded - pair.found) <= pair.storage)).sum()) for pair in pairs)
     if outside == 0:
         if hashed and not any(pair.moved.any() for pair in pairs):
             return Distance(0, counted, other="the sampled weights are equal, so that others were edited")
@@ -160,13 +162,32 @@ class _Pair:
         return (coarse > coarse.min()) & (coarse < coarse.max())
 
 
+def _check_sketch(sketch: Sketch) -> None:
+    """Refuse a sketch that cannot be compared.
+
+    Raises:
+        ProsocialError: of an unknown dtype, or with a block that is empty or begins before its weight.
+    """
+    if sketch.dtype not in _EPS:
+        raise ProsocialError(f"a sketch of weights is in {sketch.dtype!r}, known are {', '.join(_EPS)}")
+    for name, block in sketch.blocks.items():
+        if block.start < 0 or not len(block.entries()):
+            raise ProsocialError(f"a sketch of weights holds no entries of {name} (start {block.start})")
+
+
 def _another(sketch: Sketch, weights: Weights) -> str | None:
+    """What makes weights another model's at once. Comparisons are written so that NaN fails them."""
     sizes = weights.sizes()
+    for name in sizes:
+        if weights.dtype(name) not in _EPS:
+            return f"{name} is in {weights.dtype(name)}, which cannot be compared; load the base without quantisation"
+        if name not in sketch.norms and not _is_tied(name, sketch, weights, sizes):
+            return f"{name} is one more than was recorded"
     for name, norm in sketch.norms.items():
         if name not in sizes:
             return f"{name} is missing"
         found = weights.norm(name)
-        if abs(found - norm) > NORM_BORDER * norm + 1e-12:
+        if not abs(found - norm) <= NORM_BORDER * norm + 1e-12:
             return f"{name} has a root mean square of {found:.4g}, recorded is {norm:.4g}"
     for name, block in sketch.blocks.items():
         if name not in sizes or block.start + len(block.entries()) > int(np.prod(sizes[name])):
@@ -174,11 +195,23 @@ def _another(sketch: Sketch, weights: Weights) -> str | None:
     return None
 
 
+def _is_tied(name: str, sketch: Sketch, weights: Weights, sizes: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a weight is a recorded one, stored twice: a file may hold a head that is tied to the embeddings."""
+    count = int(np.prod(sizes[name]))
+    alike = [one for one in sketch.norms if sizes.get(one) == sizes[name]]
+    return any(
+        weights.norm(one) == weights.norm(name)
+        and np.array_equal(weights.read(one, count // 2, count), weights.read(name, count // 2, count))
+        for one in alike
+    )
+
+
 def _pairs(sketch: Sketch, weights: Weights) -> Iterator[_Pair]:
     for name, block in sketch.blocks.items():
         recorded = block.entries().astype(np.float64)
         found = weights.read(name, block.start, block.start + len(recorded)).astype(np.float64)
-        own, other = _half_ulp(recorded, sketch.dtype), _half_ulp(found, weights.dtype(name))
+        own = _half_ulp(recorded, _held(recorded, sketch.dtype))
+        other = _half_ulp(found, _held(found, weights.dtype(name)))
         moved = np.abs(recorded - found) > other
         # A rounding to fp16 may have come between, and moves by an eighth of what one to bf16 does.
         storage = 1.13 * (own + other)
@@ -191,12 +224,12 @@ def _in_steps(pairs: list[_Pair]) -> Distance:
     for pair in pairs:
         off = np.abs(pair.recorded - pair.found)
         if pair.step == 0:
-            outside, counted = outside + int((off > pair.storage).sum()), counted + len(off)
+            outside, counted = outside + int((~(off <= pair.storage)).sum()), counted + len(off)
             continue
         off, storage = off[pair.inner], pair.storage[pair.inner]
         # The steps' own ends are stored in 16 bits, which moves them by a hundredth at most.
         steps = pair.step if pair.same_steps else pair.recorded_step + pair.found_step
-        outside, counted = outside + int((off > 0.51 * steps + storage).sum()), counted + len(off)
+        outside, counted = outside + int((~(off <= 0.51 * steps + storage)).sum()), counted + len(off)
         if pair.same_steps:
             continue  # Rounded to the same steps twice, so that nothing is off by a part of one.
         moved += float(np.square(off).sum())
@@ -232,6 +265,16 @@ def _on_steps(values: Entries, steps: Float64[np.ndarray, " steps"], room: Entri
     # Random values fit steps as small as their rounding by chance; these would not in a thousand million tries.
     with np.errstate(divide="ignore"):
         return fits & (np.log(np.minimum(1.0, 2 * share)).sum(axis=1) < np.log(1e-9))
+
+
+def _held(values: Entries, dtype: str) -> str:
+    """The narrowest dtype that values passed through: narrow weights may be loaded in a wider one."""
+    bits = values.astype(np.float32)
+    if not (bits.view(np.uint32) & 0xFFFF).any():
+        return "bfloat16"
+    with np.errstate(over="ignore"):
+        halved = bits.astype(np.float16).astype(np.float32)
+    return "float16" if dtype != "bfloat16" and np.array_equal(halved, bits) else dtype
 
 
 def _half_ulp(values: Entries, dtype: str) -> Entries:

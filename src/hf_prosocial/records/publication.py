@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_prosocial.errors import ProsocialError
+
 from .choice import ChoiceRecord
 from .margins import MarginSummary
 from .record import FORMAT, Record, read_json
@@ -118,4 +120,9 @@ def read_publication(file: str | Path) -> Record | None:
     # Directories of other tools may hold a file of this name, which says nothing to us.
     if kind is None and FORMAT not in content:
         return None
+    if kind is None and content[FORMAT] == Record.VERSION:
+        made = content.get("made_by") or content.get("kind")
+        raise ProsocialError(
+            f"{file} records {made!r}, which this version does not know; use the version that wrote it"
+        )
     return (kind or Record).parse(content, file)

@@ -43,7 +43,7 @@ class Record:
         """
         if not isinstance(content, Mapping):
             raise ProsocialError(f"{where} holds no JSON object")
-        if content.get(FORMAT) != cls.VERSION:
+        if type(content.get(FORMAT)) is not int or content[FORMAT] != cls.VERSION:
             raise ProsocialError(
                 f"{where} has the format {content.get(FORMAT)!r}, but this version of hf_prosocial reads "
                 f"{cls.VERSION}; use the version that wrote it, or make the file again"
@@ -89,7 +89,7 @@ def read_json(file: str | Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProsocialError(f"{file} is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise ProsocialError(f"{file} holds no JSON object")
