@@ -16,7 +16,7 @@ from benchmarks.goals import Goal, report
 from hf_prosocial import HarmVector, Preference, find_base, load_arm, released_arm, released_vector
 from hf_prosocial.io import markdown_table
 from hf_prosocial.models import Distance, ModelWeights, distance, sketch_of
-from hf_prosocial.pblora import PBLoraLayer, tuner_of
+from hf_prosocial.pblora import PBLoraLayer
 
 FORMATS = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 SHARES = (1.0, 0.3, 0.1)
@@ -98,7 +98,7 @@ def _fine_tuned(base: Any, tokenizer: Any, share: float) -> Any:
     tuned = copy.deepcopy(base)
     arm = load_arm(released_arm(), base, tokenizer=tokenizer, allow_mismatch=["base_weights"])
     weights = dict(tuned.named_parameters())
-    for name, layer in tuner_of(arm).named_modules():
+    for name, layer in arm.get_base_model().named_modules():
         if isinstance(layer, PBLoraLayer):
             delta = layer.get_delta_weight("default", Preference.one_hot("empathy").tensor())
             weights[f"{name}.weight"].data += share * delta

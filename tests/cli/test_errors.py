@@ -63,8 +63,15 @@ def test_own_errors_name_the_commands_flags():
 def test_files_and_missing_extras():
     missing = FileNotFoundError(2, "No such file or directory", "pairs.jsonl")
     assert CliRunner().invoke(failing(missing), ["fail"]).stderr == "error: No such file or directory: pairs.jsonl\n"
-    extra = CliRunner().invoke(failing(ImportError("No module named 'mip'")), ["fail"]).stderr
-    assert "pip install 'hf-prosocial[evaluate]'" in extra
+    for module, extra in (("moocore", "evaluate"), ("matplotlib", "report")):
+        error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+        assert f"pip install 'hf-prosocial[{extra}]'" in CliRunner().invoke(failing(error), ["fail"]).stderr
+
+
+def test_the_packages_own_file_errors_are_told_as_they_stand():
+    error = FileExistsError("safe exists; choose another place, or overwrite it")
+    said = CliRunner().invoke(failing(error), ["fail"]).stderr
+    assert said == "error: safe exists; choose another place, or give --overwrite\n"
 
 
 def test_a_mistyped_directory_at_the_command(tmp_path):

@@ -1,6 +1,7 @@
 """The same weights, however stored, are told from others: rounded, quantised, fine-tuned, edited."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.models import ModelWeights, distance, sketch_of
 
 
@@ -86,6 +88,51 @@ def test_what_is_another_at_once_says_why(edit, said):
     other = compared(model, found)
     assert not other.same
     assert said in str(other)
+
+
+@settings(max_examples=10)
+@given(
+    seeds(),
+    st.sampled_from([None, torch.bfloat16, torch.float16]),
+    st.sampled_from([torch.bfloat16, torch.float16]),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+)
+def test_narrow_weights_in_another_dtype_are_the_same(seed, recorded_through, through, dtype):
+    model = network(seed)
+    recorded = model if recorded_through is None else copy.deepcopy(model).to(recorded_through)
+    assert compared(recorded, copy.deepcopy(model).to(through).to(dtype)).same
+
+
+def test_weights_beyond_the_recorded_ones_are_others_unless_they_are_tied():
+    model = network(4)
+    for extra, same in ((nn.Linear(64, 96, bias=False), False), (copy.deepcopy(model[2]), True)):
+        assert compared(model, copy.deepcopy(model).append(extra).to(torch.bfloat16)).same == same
+
+
+@pytest.mark.parametrize("layer", range(8))
+def test_weights_that_are_not_numbers_are_others(layer):
+    found = network(5).to(torch.bfloat16)
+    found[layer].weight.data[-1] = torch.nan
+    assert not compared(network(5), found).same
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float8_e4m3fn])
+def test_quantised_storage_is_told(dtype):
+    found = network(6)
+    found[0].weight = nn.Parameter(found[0].weight.data.to(dtype), requires_grad=False)
+    assert "cannot be compared; load the base without quantisation" in str(compared(network(6), found))
+
+
+@pytest.mark.parametrize("broken", [{"dtype": "int4"}, {"start": -5}, {"values": ""}])
+def test_a_broken_sketch_is_an_error(broken):
+    sketch = sketch_of(ModelWeights(network(7)))
+    if "dtype" in broken:
+        sketch = replace(sketch, **broken)
+    else:
+        name = next(iter(sketch.blocks))
+        sketch = replace(sketch, blocks=sketch.blocks | {name: replace(sketch.blocks[name], **broken)})
+    with pytest.raises(ProsocialError, match="a sketch of weights"):
+        distance(sketch, ModelWeights(network(7)), hashed=False)
 
 
 def test_equal_samples_with_another_hash_are_an_edit():

@@ -5,11 +5,20 @@ from typing import Annotated
 
 import typer
 
+from hf_prosocial.assets import released_vector
 from hf_prosocial.errors import ProsocialError
 
 direg_app = typer.Typer(help="Directional regulation: a sparse harm vector, subtracted (DiReg).", no_args_is_help=True)
 
-VectorArgument = Annotated[str, typer.Argument(help="The vector: a file, a directory or a Hub id.")]
+
+def _found(vector: str) -> str:
+    """The packaged vector by its short name, as everywhere else."""
+    return str(released_vector()) if vector == "released" else vector
+
+
+VectorArgument = Annotated[
+    str, typer.Argument(help="The vector: a file, a directory, a Hub id, or released.", callback=_found)
+]
 CheckpointArgument = Annotated[str, typer.Argument(help="The checkpoint: a directory, a .gguf file or a Hub id.")]
 OutArgument = Annotated[Path, typer.Argument(help="Where to write the edited checkpoint.")]
 ScaleOption = Annotated[float, typer.Option(help="λ, the multiple of the vector.")]

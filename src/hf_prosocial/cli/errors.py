@@ -23,6 +23,8 @@ _FLAGS = (
     (r"overwrite it\b", lambda found: "give --overwrite"),
 )
 
+_EXTRAS = {"matplotlib": "report", "gguf": "demo", "accelerate": "train", "torchjd": "train", "lm_eval": "lm-eval"}
+
 
 class ReportingGroup(TyperGroup):
     """A command whose errors end in one line. `--debug`, wherever it stands, shows the traceback instead."""
@@ -79,7 +81,8 @@ def said(error: Exception) -> str:
     if isinstance(error, OSError) and first:
         return _with_flags(first)
     if isinstance(error, ImportError):
-        return f"{first}; install the extra that brings it, such as pip install 'hf-prosocial[evaluate]'"
+        extra = _EXTRAS.get(str(error.name), "evaluate")
+        return f"{first}; install the extra that brings it: pip install 'hf-prosocial[{extra}]'"
     return f"{type(error).__name__}: {first}; run the command again with {DEBUG} to see where it comes from"
 
 

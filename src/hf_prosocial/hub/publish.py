@@ -1,6 +1,7 @@
 """Publishing: the files, a card and a record, in one commit."""
 
 import re
+import shutil
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -91,8 +92,12 @@ def push(
     licence = licence or _licence(base, token)
     if dry_run is not None:
         folder = Path(dry_run)
-        folder.mkdir(parents=True, exist_ok=False)
-        _render(publication, folder, repo_id, base, licence, evaluation)
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists already; choose another folder for the dry run, or remove it first")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+            _render(publication, Path(name), repo_id, base, licence, evaluation)
+            shutil.copytree(name, folder)
         return str(folder)
     with tempfile.TemporaryDirectory(prefix="prosocial-push-") as name:
         _render(publication, Path(name), repo_id, base, licence, evaluation)

@@ -227,8 +227,9 @@ def _in_steps(pairs: list[_Pair]) -> Distance:
             outside, counted = outside + int((~(off <= pair.storage)).sum()), counted + len(off)
             continue
         off, storage = off[pair.inner], pair.storage[pair.inner]
-        # The steps' own ends are stored in 16 bits, which moves them by a hundredth at most.
+        # The steps' own size is stored in 16 bits, which moves entries by as large a share of the largest.
         steps = pair.step if pair.same_steps else pair.recorded_step + pair.found_step
+        storage = storage + 2.0**-11 * np.abs(pair.recorded).max()
         outside, counted = outside + int((~(off <= 0.51 * steps + storage)).sum()), counted + len(off)
         if pair.same_steps:
             continue  # Rounded to the same steps twice, so that nothing is off by a part of one.
