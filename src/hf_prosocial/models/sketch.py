@@ -79,8 +79,10 @@ class Distance:
         if self.other is not None or self.counted < LEAST_COUNTED:
             return False
         low, high = ROUNDING_BORDERS
-        evenly = self.rounding is None or low <= self.rounding <= high
-        return evenly and self.outside <= SHARE_BORDER * self.counted
+        if self.rounding is None:
+            return self.outside <= SHARE_BORDER * self.counted
+        # One entry may be off by chance, however few were compared: its block's step was stored in 16 bits.
+        return low <= self.rounding <= high and self.outside <= max(1, SHARE_BORDER * self.counted)
 
     def __str__(self) -> str:
         if self.other is not None:
@@ -230,7 +232,7 @@ def _in_steps(pairs: list[_Pair]) -> Distance:
         # The steps' own size is stored in 16 bits, which moves entries by as large a share of the largest.
         steps = pair.step if pair.same_steps else pair.recorded_step + pair.found_step
         storage = storage + 2.0**-11 * np.abs(pair.recorded).max()
-        outside, counted = outside + int((~(off <= 0.51 * steps + storage)).sum()), counted + len(off)
+        outside, counted = outside + int((~(off <= 0.505 * steps + storage)).sum()), counted + len(off)
         if pair.same_steps:
             continue  # Rounded to the same steps twice, so that nothing is off by a part of one.
         moved += float(np.square(off).sum())
