@@ -127,7 +127,7 @@ def test_weights_in_other_formats(tmp_path):
         (folder / name).write_bytes(b"x")
         with pytest.raises(ValueError, match=message):
             open_checkpoint(folder)
-    with pytest.raises(FileNotFoundError, match="no directory .*nowhere; .* holds"):
+    with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere; .* holds"):
         open_checkpoint(tmp_path / "nowhere")
 
 
