@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from hf_prosocial.arm import load_arm
-from hf_prosocial.assets import released_arm, released_vector
+from hf_prosocial.assets import RELEASED, released_arm, vector_source
 from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
@@ -23,9 +23,6 @@ from hf_prosocial.models import SMOLLM2, find_base, preferred_device, replies_to
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 from hf_prosocial.records import scale_beside
-
-RELEASED = "released"
-"""As a vector: the one that the package holds, of SmolLM2-135M-Instruct."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def asked_edit(base: str | None, vector: str | None, scale: float | None) -> Saf
         if scale is not None:
             raise ProsocialError(f"λ is {scale:g}, but no harm vector was named, and {base or SMOLLM2} is not edited")
         return None
-    source = str(released_vector()) if vector == RELEASED else vector
+    source = vector_source(vector)
     return SafeEdit(HarmVector.from_pretrained(source), scale_beside(source) if scale is None else scale)
 
 

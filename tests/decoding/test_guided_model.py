@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from support import generation
 from support.generation import MODES, generate, needs_an_assistant, prompts
 from support.models import random_arm, random_base
-from transformers import DynamicCache, TextIteratorStreamer, pipeline, set_seed
+from transformers import DynamicCache, TextIteratorStreamer, pipeline
 
 from hf_prosocial import GuidedModel, Preference, ProSocialProcessor
 from hf_prosocial.models import CACHE, sharing_weights
@@ -25,30 +26,15 @@ def pair(family="llama"):
     return base, random_arm(family, seed=2, base=sharing_weights(base))
 
 
-def run(model, inputs, processors=(), seed=0, **options):
-    set_seed(seed)
-    with torch.no_grad():
-        return model.generate(
-            **inputs,
-            logits_processor=list(processors),
-            max_new_tokens=12,
-            return_dict_in_generate=True,
-            output_scores=True,
-            **options,
-        )
-
-
 def assert_same(ours, theirs):
-    assert ours.sequences.tolist() == theirs.sequences.tolist()
-    for one, other in zip(ours.scores, theirs.scores, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    generation.assert_same(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", OURS)
 def test_families_and_modes_with_left_padding(family, mode):
     base, arm = pair(family)
-    ours = run(GuidedModel(base, arm, PREFERENCE, beta=1.4), prompts(), **OURS[mode])
-    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE, beta=1.4)], **OURS[mode]))
+    ours = generate(GuidedModel(base, arm, PREFERENCE, beta=1.4), prompts(), **OURS[mode])
+    assert_same(ours, generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, beta=1.4), **OURS[mode]))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,8 +42,8 @@ def test_beams_on_fresh_prompts(seed):
     base, arm = pair()
     inputs = prompts(rows=2, seed=seed)
     options = {"do_sample": False, "num_beams": 4}
-    ours = run(GuidedModel(base, arm, PREFERENCE, beta=1.7), inputs, **options)
-    assert_same(ours, run(base, inputs, [ProSocialProcessor(arm, PREFERENCE, beta=1.7)], **options))
+    ours = generate(GuidedModel(base, arm, PREFERENCE, beta=1.7), inputs, **options)
+    assert_same(ours, generate(base, inputs, ProSocialProcessor(arm, PREFERENCE, beta=1.7), **options))
 
 
 @pytest.mark.parametrize("mode", OURS)
@@ -66,15 +52,15 @@ def test_a_preference_per_row(mode):
     ids = prompts(rows=1)["input_ids"].repeat(3, 1)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     preferences = [Preference.one_hot("empathy"), Preference.one_hot("truthfulness"), Preference.uniform()]
-    ours = run(GuidedModel(base, arm, preferences), inputs, **OURS[mode])
-    assert_same(ours, run(base, inputs, [ProSocialProcessor(arm, preferences)], **OURS[mode]))
+    ours = generate(GuidedModel(base, arm, preferences), inputs, **OURS[mode])
+    assert_same(ours, generate(base, inputs, ProSocialProcessor(arm, preferences), **OURS[mode]))
 
 
 @pytest.mark.parametrize("safe_set", [1.0, 0.5, 0.05])
 def test_safe_set(safe_set):
     base, arm = pair()
-    ours = run(GuidedModel(base, arm, PREFERENCE, safe_set=safe_set), prompts(), do_sample=True)
-    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE, safe_set=safe_set)], do_sample=True))
+    ours = generate(GuidedModel(base, arm, PREFERENCE, safe_set=safe_set), prompts(), do_sample=True)
+    assert_same(ours, generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, safe_set=safe_set), do_sample=True))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
@@ -90,9 +76,9 @@ def test_assisted_and_prompt_lookup_decoding(family, do_sample, assisted):
         options["assistant_model"] = random_base(family, seed=5)
     else:
         options["prompt_lookup_num_tokens"] = 4
-    ours = run(GuidedModel(base, arm, PREFERENCE), inputs, **options)
+    ours = generate(GuidedModel(base, arm, PREFERENCE), inputs, **options)
     if not do_sample:
-        assert_same(ours, run(base, inputs, [ProSocialProcessor(arm, PREFERENCE)], **options))
+        assert_same(ours, generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), **options))
     # Drafts differ where the assistant is guided too, and with them the random numbers: so prefix by prefix.
     arm.set_preference(PREFERENCE)
     for step, scores in enumerate(ours.scores):
@@ -106,8 +92,8 @@ def test_assisted_and_prompt_lookup_decoding(family, do_sample, assisted):
 def test_static_cache(num_beams):
     base, arm = pair()
     options = {"do_sample": False, "num_beams": num_beams}
-    ours = run(GuidedModel(base, arm, PREFERENCE), prompts(), cache_implementation="static", **options)
-    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE)], **options))
+    ours = generate(GuidedModel(base, arm, PREFERENCE), prompts(), cache_implementation="static", **options)
+    assert_same(ours, generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE), **options))
 
 
 def test_compiled_as_one_graph():
@@ -121,8 +107,8 @@ def test_compiled_as_one_graph():
 def test_without_a_cache_and_going_on_with_one():
     base, arm = pair()
     guided = GuidedModel(base, arm, PREFERENCE)
-    whole = run(guided, prompts(), do_sample=False)
-    assert_same(run(guided, prompts(), do_sample=False, use_cache=False), whole)
+    whole = generate(guided, prompts(), do_sample=False)
+    assert_same(generate(guided, prompts(), do_sample=False, use_cache=False), whole)
     first = guided.generate(**prompts(), max_new_tokens=5, do_sample=False, return_dict_in_generate=True)
     mask = torch.cat([prompts()["attention_mask"], torch.ones(3, 5, dtype=torch.long)], dim=1)
     rest = guided.generate(
@@ -183,10 +169,10 @@ def test_the_base_stays_and_a_preference_can_be_changed():
     base, arm = pair()
     before = generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, beta=0.0), do_sample=False)
     guided = GuidedModel(base, arm, Preference.one_hot("empathy"))
-    run(guided, prompts(), do_sample=False)
+    generate(guided, prompts(), do_sample=False)
     guided.set_preference(PREFERENCE)
-    ours = run(guided, prompts(), do_sample=False)
-    assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE)], do_sample=False))
+    ours = generate(guided, prompts(), do_sample=False)
+    assert_same(ours, generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE), do_sample=False))
     after = generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, beta=0.0), do_sample=False)
     assert before.sequences.tolist() == after.sequences.tolist()
     assert guided.device == base.device
@@ -223,31 +209,31 @@ def test_what_would_guide_wrongly_is_refused(tmp_path):
         GuidedModel(base, arm, PREFERENCE, safe_set=0.0)
     guided = GuidedModel(base, arm, PREFERENCE)
     with pytest.raises(ValueError, match="would guide twice"):
-        run(guided, prompts(), [ProSocialProcessor(arm, PREFERENCE)])
+        generate(guided, prompts(), ProSocialProcessor(arm, PREFERENCE))
     with pytest.raises(ValueError, match="it has two of each"):
         guided(**prompts(), output_hidden_states=True)
     with pytest.raises(ValueError, match="continuous batching runs one model"):
         guided.generate_batch([[3, 4, 5]], max_new_tokens=2)
     with pytest.raises(ValueError, match="continuous batching runs one model"):
-        run(guided, prompts(), cache_implementation="paged")
+        generate(guided, prompts(), cache_implementation="paged")
     with pytest.raises(ValueError, match="save its adapter"):
         guided.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="prefill_chunk_size"):
-        run(guided, prompts(), prefill_chunk_size=4)
+        generate(guided, prompts(), prefill_chunk_size=4)
     with pytest.raises(ValueError, match="2 preferences were given, but generation has 3 rows"):
-        run(GuidedModel(base, arm, [PREFERENCE, PREFERENCE]), prompts())
+        generate(GuidedModel(base, arm, [PREFERENCE, PREFERENCE]), prompts())
     twelve = prompts(rows=6)
     with pytest.raises(ValueError, match="hold different prompts"):
-        run(GuidedModel(base, arm, [PREFERENCE, PREFERENCE]), twelve)
+        generate(GuidedModel(base, arm, [PREFERENCE, PREFERENCE]), twelve)
     embeddings = base.get_input_embeddings()(prompts()["input_ids"])
     with pytest.raises(ValueError, match="give as many as it has"):
         GuidedModel(base, arm, [PREFERENCE])(inputs_embeds=embeddings)
     with arm.disable_adapter():
-        assert run(guided, prompts(), do_sample=False).sequences.shape == (3, 19)  # it has modules of its own
+        assert generate(guided, prompts(), do_sample=False).sequences.shape == (3, 19)  # it has modules of its own
     with guided.arm.disable_adapter(), pytest.raises(ValueError, match="disabled"):
-        run(guided, prompts())
+        generate(guided, prompts())
     with pytest.raises(ValueError, match="in training mode"):
-        run(GuidedModel(base, arm, PREFERENCE).train(), prompts())
+        generate(GuidedModel(base, arm, PREFERENCE).train(), prompts())
 
 
 def test_embeddings_guide_as_ids_do():
@@ -279,7 +265,7 @@ def test_scores_that_are_not_finite_raise():
         layer = next(module for module in arm.modules() if type(module).__name__ == "PBLoraLayer")
         layer.pblora_B["default"].fill_(float("nan"))
     with pytest.raises(ValueError, match=r"NaN or \+inf in rows \[0, 1, 2\]"):
-        run(guided, prompts())
+        generate(guided, prompts())
 
 
 def test_no_weight_exists_twice():
@@ -298,8 +284,8 @@ def test_a_baked_lora_guides_as_the_arm_it_was_baked_from(family, tmp_path):
     before = {name: weight.clone() for name, weight in lora.named_parameters()}
     guided = GuidedModel(base, lora, beta=1.4)
     for options in (MODES["greedy"], MODES["beams"]):
-        ours = run(guided, prompts(), **options)
-        assert_same(ours, run(base, prompts(), [ProSocialProcessor(arm, PREFERENCE, beta=1.4)], **options))
+        ours = generate(guided, prompts(), **options)
+        assert_same(ours, generate(base, prompts(), ProSocialProcessor(arm, PREFERENCE, beta=1.4), **options))
     for name, weight in lora.named_parameters():
         assert torch.equal(weight, before[name])
     with torch.no_grad():

@@ -89,16 +89,6 @@ PUSH_VECTOR = """
 import sys
 from hf_prosocial import HarmVector
 from hf_prosocial.hub import push
-from hf_prosocial.records import (
-    COPY_KIND,
-    BaseUsed,
-    CopyRecord,
-    Interval,
-    MarginSummary,
-    ObjectiveMargins,
-    PairsUsed,
-    TrainingRecord,
-)
 vector = HarmVector.from_pretrained(sys.argv[1])
 print(push(vector, "me/vector", base_model="org/base", licence="apache-2.0"))
 """

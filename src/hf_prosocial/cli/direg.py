@@ -5,19 +5,14 @@ from typing import Annotated
 
 import typer
 
-from hf_prosocial.assets import released_vector
+from hf_prosocial.assets import vector_source
 from hf_prosocial.errors import ProsocialError
 
 direg_app = typer.Typer(help="Directional regulation: a sparse harm vector, subtracted (DiReg).", no_args_is_help=True)
 
 
-def _found(vector: str) -> str:
-    """The packaged vector by its short name, as everywhere else."""
-    return str(released_vector()) if vector == "released" else vector
-
-
 VectorArgument = Annotated[
-    str, typer.Argument(help="The vector: a file, a directory, a Hub id, or released.", callback=_found)
+    str, typer.Argument(help="The vector: a file, a directory, a Hub id, or released.", callback=vector_source)
 ]
 CheckpointArgument = Annotated[str, typer.Argument(help="The checkpoint: a directory, a .gguf file or a Hub id.")]
 OutArgument = Annotated[Path, typer.Argument(help="Where to write the edited checkpoint.")]

@@ -2,9 +2,7 @@
 
 import errno
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from hf_prosocial.io import progress_bar
+from hf_prosocial.io import directory_beside, progress_bar
 from hf_prosocial.records import RECORD_NAME
 
 from .checkpoint import Checkpoint, chunks, is_weights
@@ -74,19 +72,8 @@ def beside(out: Path, *, needed: int, overwrite: bool) -> Generator[Path]:
         raise OSError(
             errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed beside it, {room / 2**20:.0f} are free", str(out)
         )
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        work.chmod(0o777 & ~_umask())
+    with directory_beside(out, replace=True) as work:
         yield work
-        if out.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".replaced", dir=out.parent))
-            out.rename(replaced / out.name)
-            work.rename(out)
-            shutil.rmtree(replaced)
-        else:
-            work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def check_free(out: Path, *, overwrite: bool) -> None:
@@ -153,9 +140,3 @@ def _write(sink: RawIOBase, content: bytes | memoryview) -> None:
     while view:
         # A raw file may take less than it is given.
         view = view[sink.write(view) or 0 :]
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

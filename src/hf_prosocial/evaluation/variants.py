@@ -10,12 +10,11 @@ from peft import PeftModel
 from torch import nn
 
 from hf_prosocial.arm import load_arm
-from hf_prosocial.assets import released_arm, released_vector
+from hf_prosocial.assets import arm_source, vector_source
 from hf_prosocial.decoding import GuidedModel, GuidedPair
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.genarm import GenArm, GuidedByGenArm
-from hf_prosocial.judges import RELEASED
 from hf_prosocial.models import base_parameters, find_base, preferred_device, tokenizer_hash, weight_hash
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
@@ -150,7 +149,7 @@ class Variants:
     def _model(self, chosen: VariantConfig) -> tuple[Any, dict[str, Any]]:
         if chosen.vector is None:
             return self.base, {}
-        source = str(released_vector()) if chosen.vector == RELEASED else chosen.vector
+        source = vector_source(chosen.vector)
         scale = scale_beside(source) if chosen.scale is None else chosen.scale
         if (source, scale) not in self._edited:
             # A vector is of the weights as they are on disk, so that the edit comes before the evaluation's dtype.
@@ -166,7 +165,7 @@ class Variants:
             return None, None
         # What the guide's own base is: PARM and this package's ARMs score relative to it.
         own = model if chosen.arm_on == "edited" else self.base
-        source = str(released_arm()) if chosen.arm == RELEASED else str(chosen.arm or chosen.genarm)
+        source = str(chosen.genarm) if chosen.arm is None else arm_source(chosen.arm)
         key = ("genarm" if chosen.genarm else "arm", source, id(own))
         if key not in self._guides:
             load = GenArm.from_pretrained if chosen.genarm else load_arm

@@ -1,7 +1,6 @@
 """Publishing: the files, a card and a record, in one commit."""
 
 import re
-import shutil
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from hf_prosocial.direg import HarmVector, heat_map
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import sha256, write_text
+from hf_prosocial.io import directory_beside, sha256, write_text
 from hf_prosocial.records import (
     CHOICE,
     EXTRACTED,
@@ -94,10 +93,8 @@ def push(
         folder = Path(dry_run)
         if folder.exists():
             raise FileExistsError(f"{folder} exists already; choose another folder for the dry run, or remove it first")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-            _render(publication, Path(name), repo_id, base, licence, evaluation)
-            shutil.copytree(name, folder)
+        with directory_beside(folder) as work:
+            _render(publication, work, repo_id, base, licence, evaluation)
         return str(folder)
     with tempfile.TemporaryDirectory(prefix="prosocial-push-") as name:
         _render(publication, Path(name), repo_id, base, licence, evaluation)

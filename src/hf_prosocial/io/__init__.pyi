@@ -1,3 +1,4 @@
+from .atomic import directory_beside as directory_beside
 from .atomic import write_json as write_json
 from .atomic import write_text as write_text
 from .hashes import sha256 as sha256

@@ -2,7 +2,6 @@ from .arm_scorer import ArmScorerConfig as ArmScorerConfig
 from .asked import EndpointConfig as EndpointConfig
 from .asked import PairwiseJudge as PairwiseJudge
 from .classifier import ClassifierConfig as ClassifierConfig
-from .embedded import RELEASED as RELEASED
 from .embedded import EmbeddedConfig as EmbeddedConfig
 from .endpoint import ANSWERS as ANSWERS
 from .endpoint import Endpoint as Endpoint

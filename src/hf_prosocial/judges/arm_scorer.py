@@ -11,14 +11,13 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.arm import load_arm
-from hf_prosocial.assets import released_arm
+from hf_prosocial.assets import RELEASED, arm_source
 from hf_prosocial.data import Completion, Prompt, templated
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.models import completion_log_probs, find_base, preferred_device
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
-from .embedded import RELEASED
 from .registry import JudgeConfig, JudgeContext, Role, Scorer, register_judge
 
 
@@ -72,8 +71,7 @@ class ArmScorerConfig(JudgeConfig):
         if role != "rewards":
             raise ProsocialError(f"an ARM gives rewards; it is no judge of {role}")
         model, tokenizer = find_base(context.base).load(context.dtype, device=preferred_device())
-        source = released_arm() if self.arm == RELEASED else self.arm
-        return ArmScorer(load_arm(source, model, tokenizer=tokenizer), tokenizer)
+        return ArmScorer(load_arm(arm_source(self.arm), model, tokenizer=tokenizer), tokenizer)
 
     def described(self, role: Role) -> str:
         """Who scores and how good, in a line for the report."""

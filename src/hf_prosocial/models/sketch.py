@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float32
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.records import Block, Sketch
+
+from .storage import EPS, Entries, half_ulp, held_in, step_of
 
 BLOCK = 32
 """Entries of a block: what llama.cpp's formats quantise with one step."""
 BLOCKS = 24
 """The most blocks of a sketch."""
-LEVELS = 255
-"""The most steps between the least and the largest entry of a quantised block."""
 LEAST_COUNTED = 128
 """Entries that must be compared before anything is called the same."""
 SHARE_BORDER = 0.003
@@ -30,9 +30,6 @@ ROUNDING_BORDERS = (0.8, 1.25)
 """Between which the size of the rounding must lie, over that of an even spread within the step."""
 NORM_BORDER = 0.02
 """By which a weight's root mean square may differ."""
-_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-
-Entries = Float64[np.ndarray, " entries"]
 
 
 @runtime_checkable
@@ -92,7 +89,14 @@ class Distance:
 
 
 def sketch_of(weights: Weights) -> Sketch:
-    """The norms of all weights, and blocks of entries of some, evenly spread over those that have two dimensions."""
+    """The norms of all weights, and blocks of entries of some, evenly spread over those that have two dimensions.
+
+    Raises:
+        ProsocialError: quantised weights.
+    """
+    quantised = _quantised(weights)
+    if quantised is not None:
+        raise ProsocialError(quantised)
     sizes = weights.sizes()
     wide = [name for name, shape in sorted(sizes.items()) if len(shape) > 1 and int(np.prod(shape)) >= BLOCK]
     chosen = [wide[index * len(wide) // BLOCKS] for index in range(BLOCKS)] if len(wide) > BLOCKS else wide
@@ -170,8 +174,8 @@ def _check_sketch(sketch: Sketch) -> None:
     Raises:
         ProsocialError: of an unknown dtype, or with a block that is empty or begins before its weight.
     """
-    if sketch.dtype not in _EPS:
-        raise ProsocialError(f"a sketch of weights is in {sketch.dtype!r}, known are {', '.join(_EPS)}")
+    if sketch.dtype not in EPS:
+        raise ProsocialError(f"a sketch of weights is in {sketch.dtype!r}, known are {', '.join(EPS)}")
     for name, block in sketch.blocks.items():
         if block.start < 0 or not len(block.entries()):
             raise ProsocialError(f"a sketch of weights holds no entries of {name} (start {block.start})")
@@ -180,9 +184,10 @@ def _check_sketch(sketch: Sketch) -> None:
 def _another(sketch: Sketch, weights: Weights) -> str | None:
     """What makes weights another model's at once. Comparisons are written so that NaN fails them."""
     sizes = weights.sizes()
+    quantised = _quantised(weights)
+    if quantised is not None:
+        return quantised
     for name in sizes:
-        if weights.dtype(name) not in _EPS:
-            return f"{name} is in {weights.dtype(name)}, which cannot be compared; load the base without quantisation"
         if name not in sketch.norms and not _is_tied(name, sketch, weights, sizes):
             return f"{name} is one more than was recorded"
     for name, norm in sketch.norms.items():
@@ -200,20 +205,29 @@ def _another(sketch: Sketch, weights: Weights) -> str | None:
 def _is_tied(name: str, sketch: Sketch, weights: Weights, sizes: dict[str, tuple[int, ...]]) -> bool:
     """Whether a weight is a recorded one, stored twice: a file may hold a head that is tied to the embeddings."""
     count = int(np.prod(sizes[name]))
-    alike = [one for one in sketch.norms if sizes.get(one) == sizes[name]]
-    return any(
-        weights.norm(one) == weights.norm(name)
-        and np.array_equal(weights.read(one, count // 2, count), weights.read(name, count // 2, count))
-        for one in alike
-    )
+
+    def equal(one: str, start: int, stop: int) -> bool:
+        return np.array_equal(weights.read(one, start, stop), weights.read(name, start, stop))
+
+    # A few entries first: what differs, differs there, and norms and halves are long to read.
+    alike = (one for one in sketch.norms if sizes.get(one) == sizes[name] and equal(one, 0, BLOCK))
+    return any(weights.norm(one) == weights.norm(name) and equal(one, count // 2, count) for one in alike)
+
+
+def _quantised(weights: Weights) -> str | None:
+    """Which weight is in a dtype that cannot be compared; None where all can be."""
+    for name in weights.sizes():
+        if weights.dtype(name) not in EPS:
+            return f"{name} is in {weights.dtype(name)}, which cannot be compared; load the base without quantisation"
+    return None
 
 
 def _pairs(sketch: Sketch, weights: Weights) -> Iterator[_Pair]:
     for name, block in sketch.blocks.items():
         recorded = block.entries().astype(np.float64)
         found = weights.read(name, block.start, block.start + len(recorded)).astype(np.float64)
-        own = _half_ulp(recorded, _held(recorded, sketch.dtype))
-        other = _half_ulp(found, _held(found, weights.dtype(name)))
+        own = half_ulp(recorded, held_in(recorded, sketch.dtype))
+        other = half_ulp(found, held_in(found, weights.dtype(name)))
         moved = np.abs(recorded - found) > other
         # A rounding to fp16 may have come between, and moves by an eighth of what one to bf16 does.
         storage = 1.13 * (own + other)
@@ -239,48 +253,3 @@ def _in_steps(pairs: list[_Pair]) -> Distance:
         expected += len(off) * (pair.recorded_step**2 + pair.found_step**2) / 12
     rounding = (moved / expected) ** 0.5 if expected else None
     return Distance(outside, counted, rounding)
-
-
-def step_of(values: Entries, half_ulp: Entries) -> float:
-    """The step that a quantised block's values are multiples of, from its least value on; 0 where there is none.
-
-    Args:
-        values: the block's.
-        half_ulp: how far each may be off for having been stored.
-    """
-    low, high = values.min(), values.max()
-    if low == high:
-        return 0.0
-    steps = (high - low) / np.arange(1, LEVELS + 1)
-    found = np.flatnonzero(_on_steps(values - low, steps, half_ulp + half_ulp[values.argmin()]))
-    if len(found):
-        return float(steps[found[0]])
-    # Eight bits that are stored in 16: what is known best is that the largest entry is 127 steps from zero.
-    eight = np.abs(values).max(keepdims=True) / 127
-    return float(eight[0]) if _on_steps(values, eight, 2 * half_ulp)[0] else 0.0
-
-
-def _on_steps(values: Entries, steps: Float64[np.ndarray, " steps"], room: Entries) -> Bool[np.ndarray, " steps"]:
-    """For each step, whether all values are multiples of it but for some room, and are so by no chance."""
-    multiples = values / steps[:, None]
-    share = (room + 1e-7 * np.abs(values)) / steps[:, None]
-    fits = (np.abs(multiples - np.round(multiples)) <= share).all(axis=1)
-    # Random values fit steps as small as their rounding by chance; these would not in a thousand million tries.
-    with np.errstate(divide="ignore"):
-        return fits & (np.log(np.minimum(1.0, 2 * share)).sum(axis=1) < np.log(1e-9))
-
-
-def _held(values: Entries, dtype: str) -> str:
-    """The narrowest dtype that values passed through: narrow weights may be loaded in a wider one."""
-    bits = values.astype(np.float32)
-    if not (bits.view(np.uint32) & 0xFFFF).any():
-        return "bfloat16"
-    with np.errstate(over="ignore"):
-        halved = bits.astype(np.float16).astype(np.float32)
-    return "float16" if dtype != "bfloat16" and np.array_equal(halved, bits) else dtype
-
-
-def _half_ulp(values: Entries, dtype: str) -> Entries:
-    """How far the nearest number of a dtype may be; numbers below the normal ones are as far apart as those."""
-    least = {"float16": 2.0**-14}.get(dtype, 2.0**-126)
-    return _EPS[dtype] / 2 * np.maximum(np.abs(values), least)

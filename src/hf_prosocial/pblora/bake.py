@@ -1,8 +1,6 @@
 """Baking: under one fixed preference a PBLoRA adapter is an ordinary LoRA, exactly."""
 
-import shutil
 from pathlib import Path
-from tempfile import mkdtemp
 
 import torch
 from jaxtyping import Float
@@ -11,6 +9,7 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hf_prosocial.io import directory_beside
 from hf_prosocial.precision import at_least_fp32
 
 from .config import PBLoraConfig
@@ -61,13 +60,6 @@ def write_baked(directory: Path, config: LoraConfig, state: dict[str, Float[Tens
     """
     if directory.exists():
         raise FileExistsError(f"{directory} exists already; choose another directory, or remove it first")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        config.save_pretrained(str(beside))
-        save_file(state, beside / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
-        beside.chmod(0o755)
-        beside.replace(directory)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with directory_beside(directory) as work:
+        config.save_pretrained(str(work))
+        save_file(state, work / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})

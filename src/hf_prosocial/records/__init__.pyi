@@ -15,6 +15,7 @@ from .margins import MarginSummary as MarginSummary
 from .margins import ObjectiveMargins as ObjectiveMargins
 from .metrics import METRICS as METRICS
 from .metrics import Metrics as Metrics
+from .metrics import SignatureFigure as SignatureFigure
 from .publication import ADDED as ADDED
 from .publication import COPY_KIND as COPY_KIND
 from .publication import EXTRACTED as EXTRACTED

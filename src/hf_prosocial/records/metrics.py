@@ -27,7 +27,16 @@ class DifferenceFigure:
 
 @dataclass(frozen=True)
 class SignatureFigure:
-    """A failure that was found: where, what was measured against which threshold, and rows that show it."""
+    """A failure that was found.
+
+    Attributes:
+        name: "over-refusal", "attribute collapse", "reward hacking" or "category-specific failure".
+        variant: whose replies show it.
+        benchmark: on which.
+        found: what was measured.
+        threshold: what it was measured against.
+        rows: identities of prompts of the benchmark whose replies show it, no more than a few.
+    """
 
     name: str
     variant: str

@@ -2,27 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from hf_prosocial.records import SignatureFigure
 
 
-@dataclass(frozen=True)
-class Signature:
-    """A failure that was found.
-
-    Attributes:
-        name: "over-refusal", "attribute collapse", "reward hacking" or "category-specific failure".
-        variant, benchmark: where.
-        found: what was measured.
-        threshold: what it was measured against.
-        rows: identities of prompts of the benchmark whose replies show it, no more than a few.
-    """
-
-    name: str
-    variant: str
-    benchmark: str
-    found: str
-    threshold: str
-    rows: tuple[str, ...]
+class Signature(SignatureFigure):
+    """A failure that was found, as its record has it, with a line that says it."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.variant} on {self.benchmark}: {self.found} (threshold: {self.threshold})"
