@@ -9,6 +9,7 @@ from hf_prosocial.errors import ProsocialError
 
 from .direg import direg_app
 from .errors import ReportingGroup
+from .options import HANDED_ON, RecipeOptions
 
 app = typer.Typer(
     name="prosocial",
@@ -25,11 +26,6 @@ app.add_typer(arm_app, name="arm")
 app.add_typer(judges_app, name="judges")
 app.add_typer(direg_app, name="direg")
 
-# What follows is handed on as it stands: to a recipe's parser, or to lm_eval's.
-HANDED_ON = {"ignore_unknown_options": True}
-RecipeOptions = Annotated[
-    list[str] | None, typer.Argument(help="--config recipe.yaml, and any of its fields as an option over it.")
-]
 BaseOption = Annotated[
     str | None,
     typer.Option(help="Base model: a directory, a .gguf file or a Hub id. Default: SmolLM2-135M-Instruct."),

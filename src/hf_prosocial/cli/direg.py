@@ -8,6 +8,8 @@ import typer
 from hf_prosocial.assets import vector_source
 from hf_prosocial.errors import ProsocialError
 
+from .options import HANDED_ON, RecipeOptions
+
 direg_app = typer.Typer(help="Directional regulation: a sparse harm vector, subtracted (DiReg).", no_args_is_help=True)
 
 
@@ -18,13 +20,10 @@ CheckpointArgument = Annotated[str, typer.Argument(help="The checkpoint: a direc
 OutArgument = Annotated[Path, typer.Argument(help="Where to write the edited checkpoint.")]
 ScaleOption = Annotated[float, typer.Option(help="λ, the multiple of the vector.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that stands there.")]
-RecipeOptions = Annotated[
-    list[str] | None, typer.Argument(help="--config recipe.yaml, and any of its fields as an option over it.")
-]
 MismatchOption = Annotated[bool, typer.Option("--allow-mismatch", help="Edit weights that the vector was not made on.")]
 
 
-@direg_app.command(context_settings={"ignore_unknown_options": True})
+@direg_app.command(context_settings=HANDED_ON)
 def extract(
     base: CheckpointArgument,
     harmful: Annotated[str, typer.Argument(help="Its harmful copy, likewise, or a LoRA adapter's directory.")],
@@ -115,7 +114,7 @@ def add(
     typer.echo(found.add(base, scale, out, overwrite=overwrite, allow_mismatch=allow_mismatch))
 
 
-@direg_app.command("sweep", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@direg_app.command("sweep", context_settings=HANDED_ON, add_help_option=False)
 def sweep(options: RecipeOptions = None) -> None:
     """Measure several densities and λ in memory, draw the fronts, and choose a point. Losses are nats per token."""
     from hf_prosocial.direg import sweep_from
@@ -139,7 +138,7 @@ def save(
     typer.echo(out)
 
 
-@direg_app.command("finetune", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@direg_app.command("finetune", context_settings=HANDED_ON, add_help_option=False)
 def finetune(options: RecipeOptions = None) -> None:
     """Train the copy: --config recipe.yaml, and any field of the recipe or of TrainingArguments as an option."""
     from hf_prosocial.direg import finetune_from
