@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from hf_prosocial.arm import load_arm
+from hf_prosocial.arm import check_names, load_arm
 from hf_prosocial.assets import RELEASED, released_arm, vector_source
 from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.direg import HarmVector
@@ -98,6 +98,7 @@ class ChatSession:
         """
         if not sys.stderr.isatty():
             disable_progress_bar()  # transformers' own, for loading weights
+        check_names(allow_mismatch)
         source = find_base(base)
         model, tokenizer = source.load(device=preferred_device())
         safe = model

@@ -5,9 +5,11 @@ import typer
 from jinja2 import TemplateError
 from typer.testing import CliRunner
 
+from hf_prosocial import __version__
 from hf_prosocial.cli import app
 from hf_prosocial.cli.errors import ReportingGroup
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import BaseSource
 
 FOREIGN = [
     TypeError,
@@ -78,3 +80,27 @@ def test_a_mistyped_directory_at_the_command(tmp_path):
     result = CliRunner().invoke(app, ["generate", "hello", "--base", str(tmp_path / "bsae")])
     assert (result.exit_code, f"no directory {tmp_path}/bsae" in result.stderr) == (1, True)
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate", "hello", "-p", "emphaty=1"], "emphaty"),
+        (["generate", "hello", "--allow-mismatch", "weights"], "--allow-mismatch may name"),
+        (["demo", "--allow-mismatch", "weights"], "--allow-mismatch may name"),
+        (["direg", "extract", "--density", "0.1", "base", "harmful", "out"], "the options follow the three files"),
+        (["direg", "extract", "base", "harmful", "out", "--densty", "0.1"], "--densty"),
+        (["direg", "finetune", "--learning_rat", "1"], "--learning_rat"),
+        (["arm", "train", "--learning_rate", "much"], "much"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_wrong_options_are_told_in_one_line_before_a_model_is_loaded(arguments, said, monkeypatch):
+    monkeypatch.setattr(BaseSource, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert said in result.stderr
+
+
+def test_the_version():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"{__version__}\n"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from hf_prosocial import __version__
 from hf_prosocial.errors import ProsocialError
 
 from .direg import direg_app
@@ -13,7 +14,6 @@ from .options import HANDED_ON, RecipeOptions
 
 app = typer.Typer(
     name="prosocial",
-    help="Safe, humane decoding for open language models (ProSocialAlign, arXiv 2512.06515).",
     epilog="--debug, with any command, shows the traceback of an error.",
     cls=ReportingGroup,
     no_args_is_help=True,
@@ -25,6 +25,23 @@ judges_app = typer.Typer(help="Judges of replies that need no network.", no_args
 app.add_typer(arm_app, name="arm")
 app.add_typer(judges_app, name="judges")
 app.add_typer(direg_app, name="direg")
+
+
+def _print_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Safe, humane decoding for open language models (ProSocialAlign, arXiv 2512.06515)."""
+
 
 BaseOption = Annotated[
     str | None,
@@ -89,10 +106,11 @@ def generate(
     """
     from hf_prosocial.session import ChatSession, asked_edit
 
-    from .generate import run_generate
+    from .generate import parsed_preferences, run_generate
 
+    preferences = parsed_preferences(arm, preference or [])
     session = ChatSession.load(base, arm, asked_edit(base, vector, scale), allow_mismatch or [])
-    run_generate(session, message, preference or [], beta, max_new_tokens, temperature, seed)
+    run_generate(session, message, preferences, beta, max_new_tokens, temperature, seed)
 
 
 @app.command()

@@ -40,6 +40,8 @@ def extract(
     from hf_prosocial.direg import ExtractOptions, HarmVector, extract_vector
     from hf_prosocial.io import parse_fields
 
+    if base.startswith("-"):
+        raise ProsocialError(f"the options follow the three files: BASE HARMFUL OUT {base} ...")
     chosen = parse_fields(options or [], ExtractOptions)
     typer.echo(HarmVector(extract_vector(base, harmful, chosen, out)).summary())
 
@@ -69,10 +71,10 @@ def show(
     from hf_prosocial.direg import HarmVector
 
     found = HarmVector.from_pretrained(vector)
-    typer.echo(found.summary())
-    Console(width=None if Console().is_terminal else 100).print(found.describe())
     if picture is not None:
         found.draw(picture)
+    typer.echo(found.summary())
+    Console(width=None if Console().is_terminal else 100).print(found.describe())
 
 
 @direg_app.command()

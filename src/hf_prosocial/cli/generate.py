@@ -5,42 +5,49 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from hf_prosocial.assets import released_arm
 from hf_prosocial.io import progress_bar
+from hf_prosocial.pblora import PBLoraConfig
 from hf_prosocial.preference import Preference
 from hf_prosocial.session import ChatSession, OnToken
+
+
+def parsed_preferences(arm: str | None, preferences: Sequence[str]) -> list[Preference]:
+    """The preferences over an adapter's objectives, read before any model is loaded; the uniform one if none is given.
+
+    Raises:
+        OSError: no such adapter.
+        ProsocialError: a preference that cannot be read.
+    """
+    objectives = PBLoraConfig.from_pretrained(str(arm or released_arm())).names
+    parsed = [Preference.parse(text, objectives=objectives) for text in preferences]
+    return parsed or [Preference.uniform(objectives=objectives)]
 
 
 def run_generate(
     session: ChatSession,
     message: str,
-    preferences: Sequence[str],
+    preferences: Sequence[Preference],
     beta: float,
     max_new_tokens: int,
     temperature: float,
     seed: int,
 ) -> None:
-    """Print each reply to standard output, under its preference where there are several; the rest to standard error.
-
-    Raises:
-        ProsocialError: a preference that cannot be read.
-    """
-    objectives = session.objectives
-    parsed = [Preference.parse(text, objectives=objectives) for text in preferences]
-    parsed = parsed or [Preference.uniform(objectives=objectives)]
+    """Print each reply to standard output, under its preference where there are several; the rest to standard error."""
     notes = Console(stderr=True)
     about = f"less {session.edit.scale:g} times its harm vector; " if session.edit else ""
     notes.print(f"base: {session.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
     with progress_bar(max_new_tokens, "generating", "token") as bar:
         replies = session.reply(
             message,
-            parsed,
+            preferences,
             beta=beta,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
             progress=OnToken(bar.update),
         )
-    for preference, text in zip(parsed, replies, strict=True):
-        if len(parsed) > 1:
+    for preference, text in zip(preferences, replies, strict=True):
+        if len(preferences) > 1:
             sys.stdout.write(f"[{preference}]\n")
         sys.stdout.write(text + "\n")

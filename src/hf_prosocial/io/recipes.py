@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +15,18 @@ from hf_prosocial.errors import ProsocialError
 
 Recipe = TypeVar("Recipe")
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line: argparse prints every option of TrainingArguments first."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found."""
+        raise ProsocialError(f"{message}; --help lists the options")
+
+
+class _TrainingParser(_Parser, HfArgumentParser):
+    pass
 
 
 def parse_recipe(arguments: Sequence[str], recipe: type[Recipe], training: type[Arguments]) -> tuple[Recipe, Arguments]:
@@ -29,7 +41,7 @@ def parse_recipe(arguments: Sequence[str], recipe: type[Recipe], training: type[
         OSError: no such file.
         ProsocialError: a file that is not a mapping, a key that nothing reads, or a value that cannot be.
     """
-    parser = HfArgumentParser(cast(Any, training), prog="prosocial")
+    parser = _TrainingParser(cast(Any, training), prog="prosocial")
     content = _parsed(arguments, parser, recipe)
     fields = {field.name for field in dataclasses.fields(training) if field.init}
     return validated(recipe, {name: content[name] for name in _names(recipe) if name in content}), training(
@@ -44,7 +56,7 @@ def parse_fields(arguments: Sequence[str], recipe: type[Recipe]) -> Recipe:
 
 def given_fields(arguments: Sequence[str], recipe: type) -> dict[str, Any]:
     """What a file and options say of a dataclass's fields, unchecked; arguments and errors as of `parse_recipe`."""
-    return _parsed(arguments, argparse.ArgumentParser(prog="prosocial"), recipe)
+    return _parsed(arguments, _Parser(prog="prosocial"), recipe)
 
 
 def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the options") -> Recipe:
@@ -92,7 +104,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 def _parsed(arguments: Sequence[str], parser: argparse.ArgumentParser, recipe: type) -> dict[str, Any]:
     """The file's fields and the options over them, with whatever defaults the parser itself has."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = _Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", help="a YAML file of these fields")
     chosen, options = first.parse_known_args(list(arguments))
     for field in dataclasses.fields(cast(Any, recipe)):

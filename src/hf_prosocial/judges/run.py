@@ -28,6 +28,7 @@ def train_judges(
     Returns:
         The card, Markdown.
     """
+    data = {file.name: sha256(file) for file in (pairs, harmful, benign, completions)}
     model, tokenizer = find_base(base).load(_DTYPE, device=preferred_device())
     features = ReplyFeatures(model, tokenizer, layers)
     rows = read_pair_rows(pairs, OBJECTIVES)
@@ -43,7 +44,7 @@ def train_judges(
         dtype=_DTYPE,
         weights=weight_hash(model, model.dtype),
         layers=layers,
-        data={file.name: sha256(file) for file in (pairs, harmful, benign, completions)},
+        data=data,
         versions={name: version(name) for name in ("hf-prosocial", "torch", "transformers", "scikit-learn")},
         validation={
             "rewards": {name: asdict(estimate) for name, estimate in accuracies.items()},

