@@ -67,7 +67,9 @@ def test_an_adapter_runs_on_the_rows_that_weigh_it_alone(base, monkeypatch):
     embedding = genarm.wrapped.get_input_embeddings()
     embedding.register_forward_hook(lambda module, inputs, output: ran.add((current[-1], len(inputs[0]))))
     inputs = prompts(rows=2)
-    ours = generate(base, inputs, GenArmProcessor(genarm, preferences), do_sample=False)
+    processor = GenArmProcessor(genarm, preferences)
+    ran.clear()  # What was run to try the model.
+    ours = generate(base, inputs, processor, do_sample=False)
     assert ran == {("warmth", 2), ("help", 1)}
     assert_same(ours, generate(base, inputs, FullRecompute(genarm, preferences), do_sample=False))
 

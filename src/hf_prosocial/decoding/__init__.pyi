@@ -7,5 +7,6 @@ from .guided_model import GuidedModel as GuidedModel
 from .guided_pair import GuidedPair as GuidedPair
 from .guided_processor import GuidedProcessor as GuidedProcessor
 from .processor import ProSocialProcessor as ProSocialProcessor
+from .reader import Reader as Reader
 from .speculative_model import SpeculativeGuidedModel as SpeculativeGuidedModel
 from .whole_sequences import whole_logits as whole_logits

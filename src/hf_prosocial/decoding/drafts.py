@@ -1,18 +1,33 @@
 """A guide that drafts: its log-probabilities along one sequence, and tokens drawn from them."""
 
+import threading
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList
+from transformers import LogitsProcessorList
 from transformers.generation.candidate_generator import CandidateGenerator
 
-from hf_prosocial.models import CACHE
 from hf_prosocial.pblora import PBLoraModel
 from hf_prosocial.precision import at_least_fp32
 
-from .follower import crop
+from .guide import arm_reader
+from .rotary import RotaryChange
+
+
+class _HeldSequence(threading.local):
+    """One sequence, its cache, and the logits of its last positions; each thread has its own."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Hold nothing."""
+        self.cache: Any = None
+        self.ids: Tensor | None = None
+        self.logits: Tensor | None = None
 
 
 class SequenceFollower:
@@ -21,17 +36,19 @@ class SequenceFollower:
     Args:
         tuner: with one active adapter, in evaluation mode.
         adapter: its name.
+
+    Raises:
+        ProsocialError: as `way_of`.
     """
 
     def __init__(self, tuner: PBLoraModel, adapter: str) -> None:
         self._tuner, self._adapter = tuner, adapter
-        self.reset()
+        self._reader = arm_reader(tuner, adapter)
+        self._held = _HeldSequence()
 
     def reset(self) -> None:
         """Forget the sequence."""
-        self._cache: Any = None
-        self._ids: Tensor | None = None
-        self._logits: Tensor | None = None
+        self._held.forget()
 
     def logits(
         self, ids: Int[Tensor, "1 length"], last: int, weights: Float[Tensor, " k"]
@@ -45,42 +62,39 @@ class SequenceFollower:
         """
         length = ids.shape[1]
         kept = self._keep_common(ids, length - last)
-        cache, logits = self._cache, self._logits
-        self.reset()  # If the forward pass fails, nothing half-updated may remain.
+        held = self._held
+        cache, logits = held.cache, held.logits
+        held.forget()  # If the forward pass fails, nothing half-updated may remain.
         if kept < length:
-            with torch.no_grad(), self._tuner.preference_state.using(self._adapter, weights):
-                output = self._tuner.wrapped(
-                    input_ids=ids[:, kept:],
-                    use_cache=True,
-                    logits_to_keep=length - max(kept, length - last),
-                    **{CACHE: cache},
+            with self._tuner.preference_state.using(self._adapter, weights):
+                new, cache = self._reader.read(
+                    ids, torch.ones_like(ids), cache, kept, length - max(kept, length - last)
                 )
-            cache, new = output[CACHE], at_least_fp32(output.logits)
+            new = at_least_fp32(new)
             logits = new if logits is None else torch.cat([logits, new], dim=1)
-        self._cache, self._ids, self._logits = cache, ids, cast(Tensor, logits)
-        return self._logits[:, -last:]
+        held.cache, held.ids, held.logits = cache, ids, cast(Tensor, logits)
+        return held.logits[:, -last:]
 
     def _keep_common(self, ids: Int[Tensor, "1 length"], wanted: int) -> int:
         """Crop what is held to its common beginning with `ids`, and so far that `wanted` and on have logits."""
-        if self._ids is None or self._logits is None:
+        held = self._held
+        if held.ids is None or held.logits is None:
             return self._begin()
-        held = self._ids.shape[1]
-        shared = min(held, ids.shape[1])
-        differs = (self._ids[0, :shared] != ids[0, :shared]).nonzero()
+        length = held.ids.shape[1]
+        shared = min(length, ids.shape[1])
+        differs = (held.ids[0, :shared] != ids[0, :shared]).nonzero()
         kept = int(differs[0]) if len(differs) else shared
-        first = held - self._logits.shape[1]
+        first = length - held.logits.shape[1]
         if wanted < first:
             kept = min(kept, wanted)
         if kept <= first:
-            self._logits = None
+            held.logits = None
         else:
-            self._logits = self._logits[:, : kept - first]
-        if kept == 0:
-            return self._begin()
-        return kept if crop(self._cache, held, held - kept) else self._begin()
+            held.logits = held.logits[:, : kept - first]
+        return self._reader.shortened(held.cache, length, kept) or self._begin()
 
     def _begin(self) -> int:
-        self._cache, self._logits = DynamicCache(config=self._tuner.wrapped.config), None
+        self._held.forget()
         return 0
 
 
@@ -94,6 +108,7 @@ class ArmDrafts(CandidateGenerator):
         max_length: of the whole sequence.
         do_sample: whether tokens are drawn, or the likeliest taken.
         processors: temperature, top-p and whatever else the target's scores go through.
+        changes: of the rotary frequencies of target and ARM; no draft reaches over one.
     """
 
     def __init__(
@@ -104,17 +119,21 @@ class ArmDrafts(CandidateGenerator):
         max_length: int,
         do_sample: bool,
         processors: LogitsProcessorList,
+        changes: Sequence[RotaryChange],
     ) -> None:
         self.drafted, self.accepted = 0, 0
         self._follower, self._weights, self._count = follower, weights, count
         self._max_length, self._do_sample, self._processors = max_length, do_sample, processors
-        self._last = 0
+        self._last, self._changes = 0, changes
 
     def get_candidates(self, input_ids: Int[Tensor, "1 length"], **kwargs: Any) -> Any:
         """The sequence with its drafts (1, longer), and their scores (1, drafts, vocabulary)."""
         scores = []
         # The target adds a token of its own to whatever is accepted.
-        self._last = max(0, min(self._count, self._max_length - input_ids.shape[1] - 1))
+        length = input_ids.shape[1]
+        # Read together with tokens beyond it, those before a change would have the frequencies after it.
+        rooms = [one.length - length for one in self._changes if one.length >= length]
+        self._last = max(0, min(self._count, self._max_length - length - 1, *rooms))
         for _ in range(self._last):
             arm: Any = self._follower.logits(input_ids, 1, self._weights)[:, 0].log_softmax(-1)
             found = self._processors(cast(torch.LongTensor, input_ids), arm)

@@ -1,8 +1,10 @@
 """What a processor asks of the model that guides, and the PV-ARM as one."""
 
 import sys
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from hf_prosocial.pblora import PBLoraModel, tuner_of
 from hf_prosocial.preference import Preferences
 
 from .follower import Follower
+from .reader import Reader
 
 
 class GuidanceLostError(ProsocialError, RuntimeError):
@@ -40,6 +43,10 @@ class Guide(Protocol):
 
     def check(self) -> None:
         """Raise where the adapters are no longer those that the guide was made for."""
+        ...
+
+    def try_out(self) -> None:
+        """Find out how the model can follow, unless that is known; raise where it cannot."""
         ...
 
     def reset(self) -> None:
@@ -77,7 +84,10 @@ class PBLoraGuide:
         self._adapter = self._tuner.one_adapter()
         self.arm, self.model = arm, self._tuner.wrapped
         self.tokenizer_hash = self._tuner.adapter_config().tokenizer_hash
-        self._follower = Follower(self.model, refuse_foreign_assistant)
+
+    def _begin(self) -> None:
+        refuse_foreign_assistant()
+        self._tuner.refuse_edited_base()
 
     def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
         """The preference's weights p, on the model's device."""
@@ -86,6 +96,14 @@ class PBLoraGuide:
     def check(self) -> None:
         """Raise where the adapters are no longer those that the guide was made for."""
         check_ready(self._tuner, self._adapter)
+
+    @cached_property
+    def _follower(self) -> Follower:
+        return Follower(arm_reader(self._tuner, self._adapter), self._begin)
+
+    def try_out(self) -> None:
+        """Find out how the model can follow, unless that is known: some forward passes of a few tokens."""
+        assert self._follower
 
     def reset(self) -> None:
         """Forget all rows; the weights have changed."""
@@ -100,8 +118,20 @@ class PBLoraGuide:
         weights: Float[Tensor, "*rows k"],
     ) -> Float[Tensor, "rows vocabulary"]:
         """log π_r(· | p) of the token after the last column, up to a constant in each row, by one forward pass."""
+        follower = self._follower
         with self._tuner.preference_state.using(self._adapter, weights):
-            return self._follower.next_logits(input_ids, attention_mask, lanes)
+            return follower.next_logits(input_ids, attention_mask, lanes)
+
+
+def arm_reader(tuner: PBLoraModel, adapter: str) -> Reader:
+    """A reader of an ARM. Whichever preference is in force while its model is tried does not matter.
+
+    Raises:
+        ProsocialError: as `Reader`.
+    """
+    k = len(tuner.adapter_config(adapter).names)
+    with tuner.preference_state.using(adapter, torch.full((k,), 1 / k)):
+        return Reader(tuner.wrapped)
 
 
 def check_ready(tuner: PBLoraModel, adapter: str) -> None:

@@ -1,5 +1,6 @@
 """Base and guide in one forward pass, as one model."""
 
+from contextvars import ContextVar
 from typing import Any, cast
 
 import torch
@@ -21,8 +22,13 @@ from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .guided_processor import GuidedProcessor
 from .lanes import Lanes
+from .one_pass import check_one_pass
+from .own_preference import OwnPreference
 from .twofold_cache import TwofoldCache
 from .wrapping_model import WrappingModel
+
+# Not a model input of generate's own, because assisted decoding hands those on to the assistant.
+_generating: ContextVar[Lanes | None] = ContextVar("hf_prosocial_generating", default=None)
 
 
 class GuidedModel(WrappingModel):
@@ -71,21 +77,47 @@ class GuidedModel(WrappingModel):
         tuner_of(arm).refuse_edited_base()
         super().__init__(base.config)
         # Modules of its own over the same memory: what is done to the given ARM later does not reach in here.
-        self.arm, self.beta, self.safe_set = sharing_weights(arm), float(beta), safe_set
+        self.arm, self.beta, self.safe_set = sharing_weights(arm), 1.0, None
         use_few_rows(self.arm)
         self.generation_config = base.generation_config
         self._tuner = tuner_of(self.arm)
         self._adapter = self._tuner.one_adapter()
-        self.set_preference(preference)
+        self._own = OwnPreference(self._lanes_of(preference))
         self.eval()
+        check_one_pass(self, base, tuner_of(arm))
+        self.beta, self.safe_set = float(beta), safe_set
 
     def set_preference(self, preference: Preferences) -> None:
-        """Guide by another preference from now on.
+        """Guide by another preference from now on, in this thread or asyncio task.
+
+        Another thread that set none then has to pass its own to `generate`.
 
         Raises:
             ValueError: an objective that the ARM does not have, or weights off the simplex.
         """
-        self._lanes = Lanes(self._tuner.preference_weights(preference, self._adapter))
+        self._own.set(self._lanes_of(preference))
+
+    def generate(self, *args: Any, preference: Preferences | None = None, **kwargs: Any) -> Any:
+        """transformers' `generate`, under this preference, or the one that is set.
+
+        It is settled here for the whole generation, whatever other threads set meanwhile.
+
+        Raises:
+            ValueError: see the class.
+        """
+        token = _generating.set(self._lanes_of(preference))
+        generation: Any = super()
+        try:
+            return generation.generate(*args, **kwargs)
+        finally:
+            _generating.reset(token)
+
+    def _lanes_of(self, preference: Preferences | Lanes | None) -> Lanes:
+        if isinstance(preference, Lanes):
+            return preference
+        if preference is None:
+            return Lanes(self._own.get().weights)
+        return Lanes(self._tuner.preference_weights(preference, self._adapter))
 
     def forward(
         self,
@@ -98,6 +130,7 @@ class GuidedModel(WrappingModel):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         cache: Cache | None = None,
+        preference: Preferences | Lanes | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """B rows in, guided log-probabilities (B, tokens, vocabulary) out, fp32.
@@ -112,6 +145,7 @@ class GuidedModel(WrappingModel):
             use_cache: whether a cache is returned; by default as the configuration says.
             logits_to_keep: how many of the last columns are returned, or which; 0 is all.
             cache: the newer name of `past_key_values`.
+            preference: in place of the one that is set; `generate` passes its own.
             kwargs: further inputs of the base; hidden states and attentions are not returned.
 
         Raises:
@@ -124,7 +158,7 @@ class GuidedModel(WrappingModel):
         if cache is None and (self.config.use_cache if use_cache is None else use_cache):
             cache = DynamicCache(config=self.config)
         both = None if cache is None else _twofold(cache)
-        weights = self._weights(inputs, both)
+        weights = self._weights(self._lanes_of(preference), inputs, both)
         with self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
             output = self._tuner.wrapped(
                 input_ids=_twice(input_ids, rows),
@@ -146,15 +180,15 @@ class GuidedModel(WrappingModel):
         base, guide = at_least_fp32(logits).chunk(2)
         return guided_log_probs(base, guide, beta=self.beta, safe_set=self.safe_set)
 
-    def _weights(self, inputs: Tensor, cache: TwofoldCache | None) -> Float[Tensor, "*rows k"]:
+    def _weights(self, lanes: Lanes, inputs: Tensor, cache: TwofoldCache | None) -> Float[Tensor, "*rows k"]:
         """p of each guide row, or the one p of all; whether rows belong to the preferences is checked as they begin."""
-        weights = self._lanes.weights.to(inputs.device)
+        weights = lanes.weights.to(inputs.device)
         if weights.ndim == 1:
             return weights
         rows, count = len(inputs), len(weights)
         begins = cache is None or int(cache.get_seq_length()) == 0
         if inputs.ndim == 2 and begins:
-            return weights[self._lanes.of(inputs)]
+            return weights[lanes.of(inputs)]
         if rows % count or (inputs.ndim == 3 and rows != count):
             raise ProsocialError(
                 f"{count} preferences were given, but the batch has {rows} rows; give as many as it has"
@@ -175,9 +209,9 @@ class GuidedModel(WrappingModel):
             raise ProsocialError(f"a GuidedModel returns no {wanted}, because it has two of each; ask the base")
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The base's."""
+        """The base's, and the generation's preference."""
         wrapped: Any = self._tuner.wrapped
-        return wrapped.prepare_inputs_for_generation(*args, **kwargs)
+        return wrapped.prepare_inputs_for_generation(*args, **kwargs) | {"preference": _generating.get()}
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any

@@ -1,5 +1,6 @@
 """Guided inference as a transformers logits processor, whatever guides."""
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Self
@@ -13,11 +14,22 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences
 
+from .generation_frame import current_generation, mask_of
 from .guidance import check_strength, guided_log_probs
 from .guide import GuidanceLostError, Guide, check_evaluating
 from .lanes import Lanes
 from .padding import GivenMask, mask_from_padding
 from .vocabulary import check_tokenizer, shared_width
+
+
+class _Here(threading.local):
+    """The version of the weights that the thread's cache was made with."""
+
+    version: int | None = None
+
+    def __reduce__(self) -> tuple[type["_Here"], tuple[()]]:
+        """A copy starts anew."""
+        return type(self), ()
 
 
 class GuidedProcessor(LogitsProcessor):
@@ -42,8 +54,10 @@ class GuidedProcessor(LogitsProcessor):
         self.beta, self.safe_set = float(beta), safe_set
         self.calls = 0
         self._guide = guide
+        if self.beta > 0:
+            guide.try_out()
         self._lanes = Lanes(guide.weights(preference))
-        self._weights_version = self._version()
+        self._here = _Here()
         self._given_mask = None if prompt_attention_mask is None else GivenMask(prompt_attention_mask)
         self._pad, self._bos = _special_ids(guide.model, tokenizer)
         self._tokenizer_length = None if tokenizer is None else len(tokenizer)
@@ -89,20 +103,37 @@ class GuidedProcessor(LogitsProcessor):
         """The guide's logits, on the device and in the dtype of the guided scores; −inf where there is no token."""
         input_ids = input_ids.to(self._guide.model.device)
         version = self._version()
-        if version != self._weights_version:
+        if version != self._here.version:
             self._guide.reset()
-            self._weights_version = version
+            self._here.version = version
         lanes = self._lanes.of(input_ids)
-        if self._given_mask is None:
-            mask = mask_from_padding(input_ids, self._pad, self._bos)
-        else:
-            mask = self._given_mask.extended(input_ids)
+        mask = self._mask(input_ids)
         logits = self._guide.next_logits(input_ids, mask, lanes, self._lanes.rows(lanes))
         width = shared_width(scores.shape[-1], logits.shape[-1], self._tokenizer_length)
         logits = logits[:, :width].to(scores.device, torch.promote_types(scores.dtype, torch.float32))
         if width == scores.shape[-1]:
             return logits
         return torch.nn.functional.pad(logits, (0, scores.shape[-1] - width), value=-torch.inf)
+
+    def _mask(self, input_ids: Int[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
+        """The mask of the generation that is calling; by what was given to the processor, or by the ids, elsewhere."""
+        generation = current_generation()
+        seen = None if generation is None else mask_of(generation, input_ids)
+        given = None if self._given_mask is None else self._given_mask.extended(input_ids)
+        if seen is not None and given is not None and not torch.equal(seen, given):
+            raise ProsocialError(
+                "prompt_attention_mask is not the attention mask that generate was given; leave it out, inside "
+                "generate the processor finds the right one"
+            )
+        found = seen if given is None else given
+        if found is None:
+            return mask_from_padding(input_ids, self._pad, self._bos)
+        if bool((found[:, -1] == 0).any().item()):
+            raise ProsocialError(
+                "a prompt is padded on the right, so that the next token would be read after its padding; pad on the "
+                "left: AutoTokenizer.from_pretrained(..., padding_side='left')"
+            )
+        return found
 
     def _check_call(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "score_rows vocabulary"]

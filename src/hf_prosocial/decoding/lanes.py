@@ -1,10 +1,22 @@
 """Which preference each row of a generation belongs to."""
 
+import threading
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_prosocial.errors import ProsocialError
+
+
+class _Seen(threading.local):
+    """The prompts of the thread's generation."""
+
+    prompts: Tensor | None = None
+
+    def __reduce__(self) -> tuple[type["_Seen"], tuple[()]]:
+        """A copy starts anew."""
+        return type(self), ()
 
 
 class Lanes:
@@ -16,7 +28,7 @@ class Lanes:
 
     def __init__(self, weights: Float[Tensor, "*prompts k"]) -> None:
         self.weights = weights
-        self._prompts: Tensor | None = None
+        self._seen = _Seen()
 
     def of(self, input_ids: Int[Tensor, "rows length"]) -> Int[Tensor, " rows"]:
         """The index of each row's preference: row i of n preferences belongs to preference i // (rows / n).
@@ -45,14 +57,15 @@ class Lanes:
                     f"{count} preferences were given for {rows} rows, {each} a preference, but the rows of one "
                     f"preference hold different prompts; give {rows} preferences, one a prompt"
                 )
-            self._prompts = groups[:, 0].clone()
+            self._seen.prompts = groups[:, 0].clone()
         return lanes
 
     def _continues(self, input_ids: Int[Tensor, "rows length"], each: int) -> bool:
         """Whether the rows go on from prompts that were checked at an earlier call."""
-        if self._prompts is None or input_ids.shape[1] <= self._prompts.shape[1]:
+        prompts = self._seen.prompts
+        if prompts is None or input_ids.shape[1] <= prompts.shape[1]:
             return False
-        return torch.equal(input_ids[:, : self._prompts.shape[1]], self._prompts.repeat_interleave(each, dim=0))
+        return torch.equal(input_ids[:, : prompts.shape[1]], prompts.repeat_interleave(each, dim=0))
 
     def rows(self, lanes: Int[Tensor, " rows"]) -> Float[Tensor, "*rows k"]:
         """p for each row, or the one p of all rows."""

@@ -1,5 +1,6 @@
 """A large base, guided by a small ARM that drafts for it."""
 
+import threading
 from typing import Any
 
 from jaxtyping import Int
@@ -19,8 +20,15 @@ from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .guided_model import GuidedModel
 from .guided_processor import GuidedProcessor
+from .rotary import rotary_change
 from .vocabulary import shared_width
 from .wrapping_model import WrappingModel
+
+
+class _Latest(threading.local):
+    """The drafts of the thread's last generation."""
+
+    drafts: ArmDrafts | None = None
 
 
 class SpeculativeGuidedModel(WrappingModel):
@@ -71,19 +79,22 @@ class SpeculativeGuidedModel(WrappingModel):
         self._tuner, self._adapter = tuner, tuner.one_adapter()
         self._preference = tuner.preference_weights(preference, self._adapter)
         self._follower = SequenceFollower(tuner, self._adapter)
-        self._drafts: ArmDrafts | None = None
+        configs = (base.config, tuner.wrapped.config)
+        self._changes = [change for change in map(rotary_change, configs) if change is not None]
+        self._latest = _Latest()
         self.eval()
 
     @property
     def acceptance_rate(self) -> float:
-        """The share of the drafted tokens that was accepted at the last generate.
+        """The share of the drafted tokens that was accepted at the thread's last generate.
 
         Raises:
             ValueError: nothing was drafted yet.
         """
-        if self._drafts is None or self._drafts.drafted == 0:
-            raise ProsocialError("nothing was drafted yet; call generate first")
-        return self._drafts.accepted / self._drafts.drafted
+        drafts = self._latest.drafts
+        if drafts is None or drafts.drafted == 0:
+            raise ProsocialError("nothing was drafted yet; call generate first, in this thread")
+        return drafts.accepted / drafts.drafted
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' `generate`, in its assisted mode, with the ARM as the assistant."""
@@ -162,12 +173,13 @@ class SpeculativeGuidedModel(WrappingModel):
             raise ProsocialError("a ProSocialProcessor beside a SpeculativeGuidedModel would guide twice; leave it out")
         self._tuner.refuse_edited_base()
         self._follower.reset()
-        self._drafts = ArmDrafts(
+        self._latest.drafts = ArmDrafts(
             self._follower,
             self._preference,
             self.draft_tokens,
             settings.max_length,
             bool(settings.do_sample),
             logits_processor,
+            self._changes,
         )
-        return self._drafts
+        return self._latest.drafts

@@ -1,5 +1,6 @@
 """A GenARM: a base with a LoRA for each objective, and its record on disk."""
 
+import threading
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class GenArm:
             )
         model.requires_grad_(False)
         self.model, self.record = model.eval(), record
+        self._lock = threading.RLock()
 
     @classmethod
     def from_pretrained(
@@ -88,10 +90,14 @@ class GenArm:
 
     @contextmanager
     def using(self, objective: str) -> Generator[None]:
-        """Make one objective's adapter the active one for the duration of a `with` block, then what was before."""
-        before = self.model.active_adapters[0]
-        self.model.set_adapter(objective, inference_mode=True)
-        try:
-            yield
-        finally:
-            self.model.set_adapter(before, inference_mode=True)
+        """Make one objective's adapter the active one for the duration of a `with` block, then what was before.
+
+        Other threads wait: PEFT's active adapter is the model's, not a thread's.
+        """
+        with self._lock:
+            before = self.model.active_adapters[0]
+            self.model.set_adapter(objective, inference_mode=True)
+            try:
+                yield
+            finally:
+                self.model.set_adapter(before, inference_mode=True)

@@ -1,11 +1,13 @@
 """GenARM's guided inference: k reward models, their log-probabilities mixed by the preference."""
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from hf_prosocial.decoding import Follower, GuidedProcessor, refuse_foreign_assistant
+from hf_prosocial.decoding import Follower, GuidedProcessor, Reader, refuse_foreign_assistant
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences, weights_of
@@ -52,7 +54,6 @@ class GenArmGuide:
         self._genarm = genarm
         self.arm, self.model = genarm.model, genarm.wrapped
         self.tokenizer_hash = genarm.record.tokenizer_hash
-        self._followers = [Follower(self.model, refuse_foreign_assistant) for _ in genarm.objectives]
 
     def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
         """The preference's weights p, on the model's device."""
@@ -67,6 +68,16 @@ class GenArmGuide:
         missing = [name for name in self._genarm.objectives if name not in self.arm.peft_config]
         if missing:
             raise ProsocialError(f"the adapters {missing} are gone from the GenARM; load it again")
+
+    @cached_property
+    def _followers(self) -> list[Follower]:
+        with self._genarm.using(self._genarm.objectives[0]):
+            reader = Reader(self.model)
+        return [Follower(reader, refuse_foreign_assistant) for _ in self._genarm.objectives]
+
+    def try_out(self) -> None:
+        """Find out how the model can follow, unless that is known: some forward passes of a few tokens."""
+        assert self._followers
 
     def reset(self) -> None:
         """Forget all rows; the weights have changed."""

@@ -1,3 +1,5 @@
+from .agreement import agree as agree
+from .agreement import plain_tokens as plain_tokens
 from .bases import SMOLLM2 as SMOLLM2
 from .bases import BaseSource as BaseSource
 from .bases import find_base as find_base
@@ -15,7 +17,6 @@ from .identity import base_parameters as base_parameters
 from .identity import tokenizer_hash as tokenizer_hash
 from .identity import weight_hash as weight_hash
 from .identity import weight_hashes as weight_hashes
-from .identity import weights_version as weights_version
 from .likelihood import choice_accuracy as choice_accuracy
 from .likelihood import completion_log_probs as completion_log_probs
 from .likelihood import completion_loss as completion_loss
@@ -28,3 +29,4 @@ from .sharing import sharing_weights as sharing_weights
 from .sketch import Distance as Distance
 from .sketch import distance as distance
 from .sketch import sketch_of as sketch_of
+from .writes import Written as Written

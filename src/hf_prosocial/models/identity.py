@@ -39,11 +39,6 @@ def weight_hashes(model: nn.Module) -> dict[str, str]:
     return {str(dtype).removeprefix("torch."): weight_hash(model, dtype) for dtype in RECORDED_DTYPES}
 
 
-def weights_version(model: nn.Module) -> int:
-    """Grows whenever one of a model's weights is written to in place, through whichever model shares its memory."""
-    return sum(weight._version for weight in base_parameters(model).values() if not weight.is_inference())
-
-
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 over which token each id stands for: what a guide and its base must agree on."""
     vocabulary = sorted(tokenizer.get_vocab().items())

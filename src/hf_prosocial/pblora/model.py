@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import weights_version
+from hf_prosocial.models import Written
 from hf_prosocial.preference import Preference, Preferences, weights_of
 
 from .bake import baked_lora, write_baked
@@ -36,11 +36,11 @@ class PBLoraModel(BaseTuner):
     tuner_layer_cls = PBLoraLayer
     target_module_mapping: Any = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
-    loaded_version: int | None = None
+    loaded: Written | None = None
 
     def note_base(self) -> None:
         """Remember that the base is now as the adapter was trained on it; `load_arm` calls this when it has checked."""
-        self.loaded_version = weights_version(self)
+        self.loaded = Written.now(self)
 
     def refuse_edited_base(self) -> None:
         """Refuse to guide where the base was edited in place since: an ARM that shares its memory is edited with it.
@@ -48,9 +48,13 @@ class PBLoraModel(BaseTuner):
         Raises:
             ValueError: a weight was written to.
         """
-        if self.loaded_version is not None and weights_version(self) > self.loaded_version:
+        if self.loaded is None:
+            return
+        changed = Written.now(self).since(self.loaded)
+        if changed:
             raise ProsocialError(
-                "the base's weights were written to after the ARM was loaded on them, and the ARM, which shares their "
+                f"the base's weights were written to after the ARM was loaded on them ({', '.join(changed[:3])}"
+                f"{', ...' if len(changed) > 3 else ''}), and the ARM, which shares their "
                 "memory, is no longer what was trained. Load the ARM on a base of its own, load_arm(id), and guide the "
                 "edited one by ProSocialProcessor"
             )
