@@ -23,7 +23,7 @@ from peft import PeftModel, get_peft_model
 
 from benchmarks.gradient_cosines import GradientCosines, Gradients, gradient_cosines
 from hf_prosocial import load_arm
-from hf_prosocial.arm import ArmTrainingArguments, pair_log_probs, pair_losses, prepare, read_material
+from hf_prosocial.arm import ArmTrainingArguments, PairReading, pair_log_probs, pair_losses, prepare, read_material
 from hf_prosocial.arm.batch import collate, reply_tokens
 from hf_prosocial.arm.losses import length_free_margins
 from hf_prosocial.arm.preference_sampling import PreferenceSampler
@@ -106,7 +106,7 @@ def _gradient(
     parameters = [weight for weight in arm.parameters() if weight.requires_grad]
     tuner.set_preference(p)
     batch = collate(rows, pad_token_id=0)
-    log_probs = pair_log_probs(arm, batch, tuner.wrapped.dtype) - batch["reference"].T
+    log_probs = pair_log_probs(arm, batch, PairReading(tuner.wrapped.dtype)) - batch["reference"].T
     margins = length_free_margins(log_probs, reply_tokens(batch["segments"]))
     gradients = torch.autograd.grad(pair_losses(margins, beta_r).mean(), parameters)
     return torch.cat([one.flatten() for one in gradients]).float().numpy()

@@ -16,7 +16,7 @@ from benchmarks.goals import Goal, report
 from benchmarks.processes import run_measured
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import OBJECTIVES, ArmTrainer, ArmTrainingArguments, PBLoraConfig
-from hf_prosocial.arm import pair_log_probs, pair_losses
+from hf_prosocial.arm import PairReading, pair_log_probs, pair_losses
 from hf_prosocial.arm.batch import collate
 from hf_prosocial.arm.conflict import conflict_weights
 from hf_prosocial.arm.losses import summed_margins
@@ -77,7 +77,9 @@ def _five_passes(trainer: ArmTrainer, arm: Any, batch: dict[str, torch.Tensor]) 
     p, weight = trainer._preferences(batch, "dirichlet", draw=0)
     trainer.tuner.set_preference(p)
     losses = (
-        weight * pair_losses(summed_margins(pair_log_probs(arm, batch, arm.dtype)), trainer.settings.beta_r) / PAIRS
+        weight
+        * pair_losses(summed_margins(pair_log_probs(arm, batch, PairReading(arm.dtype))), trainer.settings.beta_r)
+        / PAIRS
     )
     parameters = [one for one in arm.parameters() if one.requires_grad]
     rows = []

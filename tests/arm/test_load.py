@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from support.models import VOCABULARY, random_arm, random_base, tiny_tokenizer
 
 from hf_prosocial import (
@@ -79,11 +80,34 @@ def test_a_base_that_is_edited_after_loading_takes_the_arm_with_it_and_is_refuse
     ):
         with pytest.raises(ValueError, match="written to after the ARM was loaded"):
             make()
+
     # Adapters may be trained on, and a base of its own may be edited.
     other = load_arm(saved / "arm", random_base("llama", seed=1))
     with torch.no_grad():
         next(weight for name, weight in other.named_parameters() if "pblora_B" in name).add_(1.0)
     base.generate(IDS, logits_processor=[ProSocialProcessor(other, Preference.uniform())], max_new_tokens=2)
+
+
+def test_a_lora_that_is_merged_into_the_base_takes_the_arm_with_it_and_is_refused(saved):
+    """PEFT merges by `.data`, which torch does not count as a write."""
+    base = random_base("llama", seed=1)
+    arm = load_arm(saved / "arm", base)
+    processor = ProSocialProcessor(arm, Preference.uniform())
+    base.generate(IDS, logits_processor=[processor], max_new_tokens=2)
+    lora = get_peft_model(base, LoraConfig(r=2, target_modules=["up_proj"], init_lora_weights=False))
+    merged = lora.merge_and_unload()
+    for make in (
+        lambda: merged.generate(IDS + 1, logits_processor=[processor], max_new_tokens=2),
+        lambda: ProSocialProcessor(arm, Preference.uniform()),
+    ):
+        with pytest.raises(ValueError, match=r"written to after the ARM was loaded on them \(.*up_proj.weight"):
+            make()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_another_dtype_afterwards_is_no_write(saved, dtype):
+    arm = load_arm(saved / "arm", random_base("llama", seed=1)).to(dtype)
+    ProSocialProcessor(arm, Preference.uniform())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -12,7 +12,7 @@ from support.training import assert_close, defined_loss, row_log_prob, trained, 
 from transformers import set_seed
 
 from hf_prosocial import OBJECTIVES, ArmTrainer, PBLoraConfig, Preference
-from hf_prosocial.arm import pair_log_probs
+from hf_prosocial.arm import PairReading, pair_log_probs
 from hf_prosocial.arm.batch import collate
 from hf_prosocial.data import tokenize_rows
 
@@ -25,7 +25,7 @@ def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
     preferences = [Preference.sample(seed=seed) for seed in range(6)]
     arm.set_preference(preferences)
     with torch.no_grad():
-        packed = pair_log_probs(arm, collate(pairs.rows[:6], pad_token_id=0), arm.dtype)
+        packed = pair_log_probs(arm, collate(pairs.rows[:6], pad_token_id=0), PairReading(arm.dtype))
         for row, pair in enumerate(pairs.rows[:6]):
             arm.set_preference(preferences[row])
             alone = [row_log_prob(arm, pair.prompt, reply) for reply in (pair.chosen, pair.rejected)]

@@ -31,6 +31,14 @@ def test_a_processor_against_full_recompute(name, mode):
     assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), **mode), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_base_of_any_mixing_is_guided(name, arm):
+    base = mixer(name, seed=1)
+    inputs = prompts(rows=1) if name in ALONE else prompts()
+    ours = generate(base, inputs, ProSocialProcessor(arm, PREFERENCE), do_sample=False)
+    assert_same(ours, generate(base, inputs, FullRecompute(arm, PREFERENCE), do_sample=False))
+
+
 @pytest.mark.parametrize("name", sorted(UNPADDED))
 def test_padded_rows_are_refused_where_padding_is_not_honoured(name):
     base, arm = random_base("llama", seed=1), mixer_arm(name, seed=2)

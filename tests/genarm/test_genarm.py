@@ -12,7 +12,7 @@ from support.rows import rows
 from transformers import LogitsProcessor
 
 from hf_prosocial import BaseMismatchError, GenArm, GenArmProcessor, PairTrainingArguments, Preference, train_genarm
-from hf_prosocial.arm import pair_log_probs
+from hf_prosocial.arm import PairReading, pair_log_probs
 from hf_prosocial.arm.batch import collate
 from hf_prosocial.data import tokenize_rows
 from hf_prosocial.genarm.margins import measure_genarm_margins
@@ -102,7 +102,7 @@ def test_the_loss_is_the_mean_over_the_pairs(family, pairs, tokenizer, tmp_path)
     arm = get_peft_model(base, lora(**gpt2) if family == "gpt2" else lora(target_modules=["q_proj", "v_proj"]))
     trainer = GenArmTrainer(arm, arguments(tmp_path), pairs, tokenizer)
     batch = collate(pairs.rows[:5], PAD)
-    chosen, rejected = pair_log_probs(arm, batch, arm.dtype)
+    chosen, rejected = pair_log_probs(arm, batch, PairReading(arm.dtype))
     expected = -torch.log(torch.sigmoid(0.5 * (chosen - rejected))).mean()
     torch.testing.assert_close(trainer.compute_loss(arm, batch), expected)
 
@@ -128,11 +128,11 @@ def test_margins_are_those_of_each_adapter_and_of_their_mean(pairs):
     for index, name in enumerate(NAMES):
         genarm.model.set_adapter(name)
         with torch.no_grad():
-            expected = pair_log_probs(genarm.model, alone, torch.float32)
+            expected = pair_log_probs(genarm.model, alone, PairReading(torch.float32))
         torch.testing.assert_close(margins.guided[index], expected, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(margins.guided[3], margins.guided[:3].mean(0))
     with torch.no_grad():
-        expected = pair_log_probs(random_base("llama", seed=3), alone, torch.float32)
+        expected = pair_log_probs(random_base("llama", seed=3), alone, PairReading(torch.float32))
     torch.testing.assert_close(margins.base, expected, atol=1e-3, rtol=1e-4)
 
 

@@ -259,3 +259,13 @@ def test_push_to_hub_sends_what_loads_again(monkeypatch, tmp_path):
         (tmp_path / name).write_bytes(content)
     again = PeftModel.from_pretrained(random_base("llama", seed=3), str(tmp_path))
     torch.testing.assert_close(logits(again), expected, atol=0, rtol=0)
+
+
+def test_merging_into_a_tied_output_layer_is_refused():
+    base = random_base("gemma3", seed=1)
+    base.tie_weights()
+    assert base.lm_head.weight is base.get_input_embeddings().weight
+    arm = get_peft_model(base, PBLoraConfig(target_modules=["q_proj", "lm_head"]))
+    for merge in (arm.merge_and_unload, arm.merge_adapter):
+        with pytest.raises(ValueError, match=r"weight of lm_head is that of model\.embed_tokens too \(tied\)"):
+            merge(preference=PREFERENCE)

@@ -17,7 +17,9 @@ from hf_prosocial.io import progress_bar
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
-from .batch import check_attention, collate, pair_log_probs
+from .batch import collate
+from .pair_log_probs import pair_log_probs
+from .pair_reading import reading_of
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def score_pairs(
     batch_tokens: int,
 ) -> Float[Tensor, "settings 2 pairs"]:
     """log π(y | x) of each pair's chosen and rejected reply in each of some settings of a model; nats."""
-    check_attention(wrapped.config, max(pair.length for pair in pairs.rows))
+    reading = reading_of(model, wrapped, pairs)
     scores = torch.empty(len(settings), 2, len(pairs.rows))
     lengths = [pair.packed_length for pair in pairs.rows]
     # Of tokens, not of pairs: the longest pairs come last, and time left would be told wrong.
@@ -122,7 +124,7 @@ def score_pairs(
             batch = {name: values.to(wrapped.device) for name, values in batch.items()}
             for row, setting in enumerate(settings):
                 with setting():
-                    scores[row][:, indices] = pair_log_probs(model, batch, wrapped.dtype).cpu()
+                    scores[row][:, indices] = pair_log_probs(model, batch, reading).cpu()
                 progress.update(sum(lengths[index] for index in indices))
     return scores
 

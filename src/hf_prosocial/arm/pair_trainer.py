@@ -14,9 +14,11 @@ from hf_prosocial.data import Pair, Pairs, padding_id
 from hf_prosocial.errors import ProsocialError
 
 from .arguments import PairTrainingArguments
-from .batch import PairCollator, check_attention, pair_log_probs, reply_tokens
+from .batch import PairCollator, reply_tokens
 from .compiling import compile_unadapted
 from .losses import length_free_margins, summed_margins
+from .pair_log_probs import pair_log_probs
+from .pair_reading import reading_of
 from .row_sampling import RowSampler
 from .training_figures import TrainingFigures
 
@@ -50,7 +52,7 @@ class PairTrainer(Trainer, Generic[Settings]):
         callbacks: transformers' callbacks.
 
     Raises:
-        ValueError: `nn.DataParallel`, re-entrant checkpointing, or a model whose attention cannot take pairs.
+        ValueError: `nn.DataParallel`, or re-entrant checkpointing.
     """
 
     def __init__(
@@ -63,9 +65,6 @@ class PairTrainer(Trainer, Generic[Settings]):
         eval_dataset: Pairs | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        for pairs in (train_dataset, eval_dataset):
-            if pairs is not None:
-                check_attention(wrapped.config, max((pair.length for pair in pairs.rows), default=0))
         if args.n_gpu > 1:
             raise ProsocialError("nn.DataParallel does not split a preference per row; use accelerate launch instead")
         if args.gradient_checkpointing:
@@ -85,6 +84,8 @@ class PairTrainer(Trainer, Generic[Settings]):
             callbacks=callbacks,
         )
         self.wrapped, self._peft_model = wrapped, model
+        datasets = [train_dataset] if eval_dataset is None else [train_dataset, eval_dataset]
+        self.reading = reading_of(model, wrapped, *datasets)
         self.settings = args
         self.figures = TrainingFigures(train_dataset.objectives)
         # The loss is already a mean over all pairs of the optimiser step.
@@ -111,7 +112,7 @@ class PairTrainer(Trainer, Generic[Settings]):
         if not bool(reference.isnan().any()):
             return reference
         with torch.no_grad(), self._peft_model.disable_adapter():
-            return pair_log_probs(self._peft_model, inputs, self.wrapped.dtype)
+            return pair_log_probs(self._peft_model, inputs, self.reading)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Objectives by `objective_exponent`; with `train_sampling_strategy="group_by_length"`, rows by length."""

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from hf_prosocial.data import Pairs
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import file_beside
 from hf_prosocial.models import weight_hash
 
 from .margins import score_pairs
@@ -57,9 +58,8 @@ def with_reference(
 
 def _save(log_probs: Float[Tensor, "2 pairs"], of: str, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(file.name + ".partial")
-    save_file({LOG_PROBS: log_probs.contiguous()}, beside, metadata={"of": of})
-    beside.replace(file)
+    with file_beside(file) as work:
+        save_file({LOG_PROBS: log_probs.contiguous()}, work, metadata={"of": of})
 
 
 def _identity(pairs: Pairs, base: PreTrainedModel) -> str:

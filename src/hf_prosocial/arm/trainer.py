@@ -17,9 +17,10 @@ from hf_prosocial.records import TRAINING, BaseUsed, TrainingRecord
 
 from .arguments import ArmTrainingArguments
 from .base_record import record_base
-from .batch import pair_log_probs, reply_tokens
+from .batch import reply_tokens
 from .conflict import conflict_weights
 from .losses import chosen_losses, contrast_losses, length_free_margins, pair_losses
+from .pair_log_probs import pair_log_probs
 from .pair_trainer import PairTrainer
 from .pictures import draw_training
 from .preference_sampling import PreferenceSampler, Sampling
@@ -157,7 +158,7 @@ class ArmTrainer(PairTrainer[ArmTrainingArguments]):
             self._by_objective.clear()
         if model.training:
             self._seed_dropout(inputs, draws=len(drawn))
-        log_probs = pair_log_probs(model, batch, self.tuner.wrapped.dtype)
+        log_probs = pair_log_probs(model, batch, self.reading)
         log_probs = log_probs.view(2, len(drawn), -1).transpose(0, 1)
         margins = self.margins(log_probs[0], inputs)
         losses = pair_losses(margins, settings.beta_r)

@@ -100,7 +100,14 @@ def _columns(generation: Generation) -> int:
     """How many tokens the loop's model has seen of a row, for all that is known."""
     inputs = generation.inputs
     cache = inputs.get(CACHE)
-    held = int(cache.get_seq_length()) if isinstance(cache, Cache) and not generation.drafts else 0
+    held = _held(cache) if isinstance(cache, Cache) and not generation.drafts else 0
     # The loop adds the next token's column before it asks processors; assisted decoding, after.
     matrices = [inputs.get(name) for name in ("position_ids", "attention_mask")]
     return max([held, *(one.shape[-1] - 1 for one in matrices if isinstance(one, Tensor))])
+
+
+def _held(cache: Cache) -> int:
+    try:
+        return int(cache.get_seq_length())
+    except ValueError:  # Recurrent states alone do not tell how many tokens they have seen.
+        return 0

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_prosocial.data import text_windows
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import progress_bar, sha256
+from hf_prosocial.io import file_beside, progress_bar, sha256
 from hf_prosocial.models import preferred_device
 from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.records import RECORDED_PACKAGES, GradientRecord
@@ -56,12 +56,8 @@ def write_text_gradient(
         loss=loss,
         versions={name: version(name) for name in (*RECORDED_PACKAGES, "transformers")},
     )
-    beside = out.with_name(out.name + ".partial")
-    try:
-        save_file(gradient, beside, metadata={"format": GRADIENT_FORMAT, "record": json.dumps(asdict(record))})
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
+    with file_beside(out) as work:
+        save_file(gradient, work, metadata={"format": GRADIENT_FORMAT, "record": json.dumps(asdict(record))})
     return record
 
 

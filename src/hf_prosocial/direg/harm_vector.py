@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from rich.table import Table
 from torch import Tensor, nn
 
+from hf_prosocial.io import file_beside
 from hf_prosocial.records import VECTOR_NAME, Scope, VectorRecord, read_choice
 
 from .apply import CheckpointEdit, chosen_scale, subtract
@@ -247,9 +248,8 @@ class HarmVector:
         directory.mkdir(parents=True, exist_ok=True)
         if choice is not None:
             choice.copy_to(directory, vector=Path(VECTOR_NAME).stem)
-        beside_it = directory / (VECTOR_NAME + ".partial")
-        shutil.copyfile(self.file, beside_it)
-        beside_it.replace(directory / VECTOR_NAME)
+        with file_beside(directory / VECTOR_NAME) as work:
+            shutil.copyfile(self.file, work)
 
     @classmethod
     def from_pretrained(

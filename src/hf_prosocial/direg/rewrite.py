@@ -72,7 +72,7 @@ def beside(out: Path, *, needed: int, overwrite: bool) -> Generator[Path]:
         raise OSError(
             errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed beside it, {room / 2**20:.0f} are free", str(out)
         )
-    with directory_beside(out, replace=True) as work:
+    with directory_beside(out, replace=overwrite) as work:
         yield work
 
 

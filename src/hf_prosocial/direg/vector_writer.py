@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import file_beside
 
 from .gaps import to_gaps
 from .vector_file import FORMAT, GAPS, INDICES, VALUES
@@ -60,15 +61,12 @@ class VectorWriter:
         metadata = {"format": FORMAT, "record": json.dumps(record)}
         header = json.dumps({"__metadata__": metadata, **self.header}).encode()
         header += b" " * (-len(header) % 8)
-        beside = self.path.with_name(self.path.name + ".partial")
         self._data.seek(0)
         try:
-            with beside.open("wb") as file:
+            with file_beside(self.path) as work, work.open("wb") as file:
                 file.write(struct.pack("<Q", len(header)) + header)
                 shutil.copyfileobj(self._data, file, 2**24)
-            beside.replace(self.path)
         finally:
-            beside.unlink(missing_ok=True)
             self.close()
 
     def close(self) -> None:

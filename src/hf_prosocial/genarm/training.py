@@ -55,7 +55,7 @@ class GenArmTrainer(PairTrainer[PairTrainingArguments]):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The micro-batch's part of (1/N) Σ ℓ."""
-        log_probs = pair_log_probs(model, inputs, self.wrapped.dtype)
+        log_probs = pair_log_probs(model, inputs, self.reading)
         margins = self.margins(log_probs, inputs)
         losses = pair_losses(margins, self.settings.beta_r)
         if model.training:

@@ -1,4 +1,5 @@
 from .atomic import directory_beside as directory_beside
+from .atomic import file_beside as file_beside
 from .atomic import write_json as write_json
 from .atomic import write_text as write_text
 from .hashes import sha256 as sha256

@@ -2,13 +2,14 @@
 
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .claim import claimed, holding
+from .rename import exchange, move_new
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -26,39 +27,78 @@ def _as_json(value: Any) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write beside and rename."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with file_beside(path) as work:
+        work.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def file_beside(path: Path) -> Generator[Path]:
+    """An empty file beside `path`, which it replaces at the end of the block; after an error nothing is left of it.
+
+    What a killed process left there is cleared.
+
+    Raises:
+        FileExistsError: another process is writing the same file.
+    """
+    work = path.with_name(f"{path.name}.partial")
+    with claimed(work, directory=False):
+        try:
+            yield work
+            work.replace(path)
+        finally:
+            work.unlink(missing_ok=True)
 
 
 @contextmanager
 def directory_beside(out: Path, *, replace: bool = False) -> Generator[Path]:
     """An empty directory beside `out`, which it becomes at the end of the block; after an error nothing is left of it.
 
+    What a killed process left there is cleared. There is no moment without a directory at `out` where one is replaced.
+
     Args:
         out: where the result will stand.
-        replace: whatever stands there by then.
+        replace: what stands there now; never what appears there meanwhile.
 
     Raises:
-        OSError: something stands there by then, and is not to be replaced.
+        FileExistsError: something stands there and is not to be replaced, or appeared or changed meanwhile; or another
+            process is writing to the same place.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        work.chmod(0o777 & ~_umask())
-        yield work
-        if replace and out.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".replaced", dir=out.parent))
-            out.rename(replaced / out.name)
-            work.rename(out)
-            shutil.rmtree(replaced)
+    work = out.with_name(f".{out.name}.partial")
+    with claimed(work, directory=True):
+        try:
+            before = _standing(out)
+            if before is not None and not replace:
+                raise FileExistsError(f"{out} exists; choose another place, or overwrite it")
+            yield work
+            if _standing(out) != before:
+                raise FileExistsError(
+                    f"{out} appeared or was changed while it was being written, and is left as it is; choose another "
+                    "place, or write again"
+                )
+            if before is None:
+                move_new(work, out)
+            else:
+                _take_place(work, out)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+def _take_place(work: Path, out: Path) -> None:
+    """Put what was written in the place of what stands there, which is removed."""
+    with holding(out, directory=True):  # At the name of `work` it would else be taken for a dead process's.
+        exchange(work, out)
+        if work.is_symlink():
+            work.unlink()
         else:
-            work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(work)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _standing(path: Path) -> tuple[int, int, int] | None:
+    """What stands at a path, so that anything else, or a change to it, is another value."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from hf_prosocial.assets import RELEASED, released_judges
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import sha256
+from hf_prosocial.io import file_beside, sha256
 from hf_prosocial.models import ModelWeights, distance, find_base, preferred_device, weight_hash
 from hf_prosocial.records import HEADS, HeadsRecord
 
@@ -73,9 +73,8 @@ class Heads:
             for kind, head in self.heads.items()
             for part in ("mean", "deviation", "weight", "bias")
         }
-        beside = folder / f"{WEIGHTS}.partial"
-        save_file(arrays, beside)
-        beside.replace(folder / WEIGHTS)
+        with file_beside(folder / WEIGHTS) as work:
+            save_file(arrays, work)
         names = {kind: head.names for kind, head in self.heads.items()}
         replace(self.record, names=names).write(folder / HEADS)
 

@@ -162,7 +162,7 @@ def _converted(file: Path, source: BaseSource) -> Path:
         return folder
     logger.info("dequantising %s into %s, once", file, folder)
     model, tokenizer = source.load()
-    with directory_beside(folder, replace=True) as work:
+    with directory_beside(folder) as work:
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
     return folder

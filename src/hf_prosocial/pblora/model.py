@@ -157,7 +157,8 @@ class PBLoraModel(BaseTuner):
             preference: the preference to fix for good.
 
         Raises:
-            ValueError: no preference: a merge would silently drop or freeze the conditioning.
+            ValueError: no preference: a merge would silently drop or freeze the conditioning; or a weight that another
+                module shares, such as a tied output layer's.
         """
         self._set_merge_preference(adapter_names, preference)
         return super().merge_and_unload(progressbar, safe_merge, adapter_names)
@@ -168,8 +169,26 @@ class PBLoraModel(BaseTuner):
                 "merging fixes one preference for good: pass merge_and_unload(preference=Preference(...)); "
                 f"found {preference!r}"
             )
-        for adapter in adapter_names or self.active_adapters:
+        adapters = adapter_names or self.active_adapters
+        self._refuse_shared(adapters)
+        for adapter in adapters:
             self.set_preference(preference, adapter)
+
+    def _refuse_shared(self, adapters: list[str]) -> None:
+        """Refuse to merge into a weight that other modules use too, as a tied output layer's is the embedding's."""
+        users: dict[int, list[str]] = {}
+        for name, module in self.model.named_modules():
+            for weight in module._parameters.values():
+                if weight is not None:
+                    users.setdefault(weight.data_ptr(), []).append(name.removesuffix(".base_layer"))
+        for name, layer in self.model.named_modules():
+            if isinstance(layer, PBLoraLayer) and any(adapter in layer.pblora_A for adapter in adapters):
+                others = sorted({user for user in users[layer.get_base_weight().data_ptr()] if user != name})
+                if others:
+                    raise ProsocialError(
+                        f"the weight of {name} is that of {', '.join(others)} too (tied), so that a merge would change "
+                        "both; leave it unmerged, or save_baked(directory, preference)"
+                    )
 
     @property
     def wrapped(self) -> PreTrainedModel:
