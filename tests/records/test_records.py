@@ -4,10 +4,14 @@ import json
 
 import pytest
 
+from hf_prosocial import records
 from hf_prosocial.assets import released_arm, released_judges, released_vector
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.records import Record, TrainingRecord, read_choice
 from hf_prosocial.records import record as module
+
+for name in records.__all__:
+    getattr(records, name)  # They are loaded when they are first asked for.
 
 
 def every_record(kind=Record):

@@ -61,6 +61,7 @@ class CheckpointEdit:
         with ThreadPoolExecutor(1) as pool, beside(out, needed=needed, overwrite=overwrite) as work:
             # Hashing the base takes as long as writing, so both run at once; nothing stands at `out` before both end.
             identity = pool.submit(_nothing if allow_mismatch else self._check_identity, checkpoint)
+            entries = pool.submit(self.vector.content_hash)
             written = write_edited(checkpoint, work, self._change)
             off = identity.result()
             record = EditRecord(
@@ -69,7 +70,7 @@ class CheckpointEdit:
                 scale=self.scale,
                 vector=self.vector.record,
                 vector_source=self.vector.source,
-                vector_hash=self.vector.content_hash(),
+                vector_hash=entries.result(),
                 sha256=written.hashes,
                 left_out=written.left_out,
                 versions={name: version(name) for name in RECORDED_PACKAGES},
@@ -89,6 +90,7 @@ class CheckpointEdit:
         """
         checkpoint = self._open(base)
         self._check_identity(checkpoint)
+        self.vector.content_hash()  # Raises where the entries are damaged.
         return edited_hashes(checkpoint, self._change)
 
     def _open(self, base: str | Path) -> Checkpoint:

@@ -46,6 +46,7 @@ def edit_model(vector: VectorFile, model: nn.Module, factor: float) -> None:
     Raises:
         ValueError: the model lacks a tensor of the vector, or has it in another shape.
     """
+    vector.content_hash()  # Raises where the entries are damaged.
     parameters = dict(model.named_parameters())
     touched = {name: tensor for name, tensor in vector.record.tensors.items() if tensor.kept}
     for name, tensor in touched.items():

@@ -23,6 +23,9 @@ _FACTORS = {
     ".lora_embedding_A": ("A", True),
     ".lora_embedding_B": ("B", True),
 }
+# Ways to begin that leave the base as it is. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change the base's weights
+# too, so that the factors are relative to weights that the base on disk does not have.
+_OF_THE_BASE = (True, False, None, "gaussian", "eva", "mica", "orthogonal")
 # What changes more than W + s · B · A. Each is refused where it is on.
 _UNREAD = (
     "use_dora",
@@ -34,6 +37,10 @@ _UNREAD = (
     "layer_replication",
     "alora_invocation_tokens",
     "megatron_config",
+    "velora_config",
+    "monteclora_config",
+    "kasa_config",
+    "use_bdlora",
     "arrow_config",
 )
 
@@ -114,6 +121,13 @@ def _check_config(folder: Path, config: dict) -> None:
         raise ProsocialError(
             f"{folder} uses {', '.join(on)}, which is more than W + s · B · A; merge the adapter with PEFT's "
             "merge_and_unload, save the whole model and give that directory"
+        )
+    begun = config.get("init_lora_weights", True)
+    if begun not in _OF_THE_BASE:
+        raise ProsocialError(
+            f"{folder} was begun by init_lora_weights={begun!r}, which changes the base's weights too, so that its "
+            "factors are not what it adds to the base; PEFT's save_pretrained(..., "
+            "path_initial_model_for_weight_conversion=...) converts it to a LoRA of the base"
         )
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}; save the adapter again with safe_serialization")

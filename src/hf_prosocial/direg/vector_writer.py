@@ -16,8 +16,10 @@ from torch import Tensor
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import file_beside
 
+from .checkpoint import Checkpoint
 from .gaps import to_gaps
-from .vector_file import FORMAT, GAPS, INDICES, VALUES
+from .shard import read_header
+from .vector_file import CHECKSUM, FORMAT, GAPS, INDICES, VALUES
 
 
 class VectorWriter:
@@ -57,17 +59,24 @@ class VectorWriter:
         return len(indices), values.double().square().sum().item()
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Put the header, with the record in it, before the data, and the whole at its path."""
-        metadata = {"format": FORMAT, "record": json.dumps(record)}
-        header = json.dumps({"__metadata__": metadata, **self.header}).encode()
-        header += b" " * (-len(header) % 8)
+        """Put the header, with the record and a checksum in it, before the data, and the whole at its path."""
         self._data.seek(0)
         try:
-            with file_beside(self.path) as work, work.open("wb") as file:
-                file.write(struct.pack("<Q", len(header)) + header)
-                shutil.copyfileobj(self._data, file, 2**24)
+            with file_beside(self.path) as work:
+                with work.open("wb") as file:
+                    file.write(self._header(record, "0" * 64))
+                    shutil.copyfileobj(self._data, file, 2**24)
+                checksum = Checkpoint(work.parent, read_header(work)[0]).weight_hash()
+                with work.open("r+b") as file:
+                    file.write(self._header(record, checksum))
         finally:
             self.close()
+
+    def _header(self, record: dict[str, Any], checksum: str) -> bytes:
+        metadata = {"format": FORMAT, "record": json.dumps(record), CHECKSUM: checksum}
+        header = json.dumps({"__metadata__": metadata, **self.header}).encode()
+        header += b" " * (-len(header) % 8)
+        return struct.pack("<Q", len(header)) + header
 
     def close(self) -> None:
         """Give up what was written so far."""

@@ -1,6 +1,5 @@
 """What a harm vector says of itself."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -122,8 +121,8 @@ class VectorRecord:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "VectorRecord":
-        """From what `to_dict` gave.
+    def from_dict(cls, content: Any) -> "VectorRecord":
+        """From what `to_dict` gave, or what a file holds in its place.
 
         Raises:
             ProsocialError: a key that is missing or unknown, or a value of the wrong kind.
