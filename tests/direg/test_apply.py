@@ -266,3 +266,17 @@ def test_integer_buffers_come_along(copies, tmp_path):
     save_file(weights, harmful / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="steps is I64 and differs"):
         HarmVector.extract(base, harmful, 0.1)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -1e-9, float("nan"), float("inf")])
+def test_a_scale_below_zero_would_add_harm(copies, vector, tmp_path, scale):
+    base, _ = copies
+    for edit in (
+        lambda: vector.subtract(base, scale, tmp_path / "out"),
+        lambda: vector.add(base, scale, tmp_path / "out"),
+        lambda: vector.subtract_from(random_base("llama", seed=1), scale),
+        lambda: vector.add_to(random_base("llama", seed=1), scale),
+    ):
+        with pytest.raises(ValueError, match="scale must be a finite number, 0 or more"):
+            edit()
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -122,7 +123,7 @@ def test_an_arm_goes_up_and_comes_down_again(hub, saved_arm, tmp_path):
     some = Interval(0.75, 0.5, 0.9, 3)
     record = TrainingRecord(
         command=["prosocial", "arm", "train"],
-        recipe={"base": "org/base", "objectives": ["empathy", "sensitivity"]},
+        recipe={"base": "/local/base", "objectives": ["empathy", "sensitivity"]},
         training={"seed": 0},
         base=BaseUsed("a directory", None),
         data={"train.jsonl": "0" * 64},
@@ -137,6 +138,11 @@ def test_an_arm_goes_up_and_comes_down_again(hub, saved_arm, tmp_path):
     card = ModelCard(hub.repositories["me/arm"]["README.md"].decode())
     assert "| empathy | 3 | 0.750 [0.500, 0.900] |" in card.text
     assert card.data.eval_results[0].metric_value == 0.75
+    for name in ("adapter_config.json", "training.json", "prosocial.json", "README.md"):
+        text = hub.repositories["me/arm"][name].decode()
+        assert "org/base" in text, name
+        assert str(tmp_path) not in text, name
+        assert "/local/base" not in text, name
     code = "import sys\nfrom hf_prosocial import load_arm\nload_arm('me/arm', sys.argv[1])"
     ran = python(hub, tmp_path, code, base)
     assert ran.returncode == 0, ran.stderr
@@ -168,7 +174,8 @@ def test_a_refused_commit_publishes_nothing_and_the_next_push_resumes(hub, safe,
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
     assert "Traceback" not in done.stderr
-    assert hub.repositories["me/safe"] == {}
+    # Whether a commit whose answer was lost took place, nobody knows; a refused one leaves nothing behind.
+    assert hub.repositories.get("me/safe") == ({} if fault == "cut" else None)
     sent = hub.requests["PUT", "store"]
     assert sent > 0
     done = python(hub, tmp_path, PUSH, "push", safe, "me/safe", *OPTIONS)
@@ -189,6 +196,10 @@ def test_what_must_not_be_published(safe, tmp_path):
     mark_copy(tmp_path / "copy", CopyRecord(COPY_KIND, {}))
     (tmp_path / "empty").mkdir()
     HarmVector(tmp_path / "vector" / "harm_vector.safetensors").add(safe, 2.0, tmp_path / "added")
+    HarmVector(tmp_path / "vector" / "harm_vector.safetensors").subtract(tmp_path / "base", 0.0, tmp_path / "nothing")
+    shutil.copytree(safe, tmp_path / "negative")
+    record = json.loads((safe / "prosocial.json").read_text())
+    (tmp_path / "negative" / "prosocial.json").write_text(json.dumps(record | {"scale": -0.5}))
     (tmp_path / "lora").mkdir()
     (tmp_path / "lora" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (tmp_path / "broken").mkdir()
@@ -196,6 +207,8 @@ def test_what_must_not_be_published(safe, tmp_path):
     for folder, message in (
         ("copy", "a fine-tuned copy; it may comply with harmful requests and is never pushed"),
         ("added", "had a harm vector added to it"),
+        ("negative", "had a harm vector added to it"),
+        ("nothing", "had a harm vector subtracted 0 times"),
         ("lora", r"holds a LORA adapter; of adapters, only an ARM"),
         ("harmful", "nothing else is pushed"),
         ("empty", "nothing else is pushed"),

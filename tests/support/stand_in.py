@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         self.body()
         self.answer(404, {"error": path}, error="no such route")
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_request  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815
 
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -105,6 +105,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.server.repositories[name] = {}
         self.answer(200, url)
+
+    def delete(self):
+        asked = json.loads(self.body())
+        del self.server.repositories[f"{asked['organization']}/{asked['name']}"]
+        self.answer(200)
 
     def validate(self):
         self.body()
@@ -181,6 +186,7 @@ class Handler(BaseHTTPRequestHandler):
 NAME = r"([\w.-]+/[\w.-]+)"
 ROUTES = (
     (("POST",), r"/api/repos/create", Handler.create),
+    (("DELETE",), r"/api/repos/delete", Handler.delete),
     (("POST",), r"/api/validate-yaml", Handler.validate),
     (("POST",), rf"/api/models/{NAME}/preupload/main", Handler.preupload),
     (("POST",), rf"/{NAME}\.git/info/lfs/objects/batch", Handler.batch),

@@ -94,8 +94,7 @@ class CheckpointEdit:
         return edited_hashes(checkpoint, self._change)
 
     def _open(self, base: str | Path) -> Checkpoint:
-        if not math.isfinite(self.scale):
-            raise ProsocialError(f"scale must be a finite number, found {self.scale}")
+        check_scale(self.scale)
         checkpoint = open_checkpoint(base)
         self._check_layout(checkpoint)
         return checkpoint
@@ -158,6 +157,16 @@ class CheckpointEdit:
             f"the vector was made for {record.base} (weights {record.base_hash[:12]}...), {said}; "
             "allow_mismatch=True subtracts it nevertheless"
         )
+
+
+def check_scale(scale: float) -> None:
+    """Refuse a λ that is no strength: below 0, subtracting would add harm, and the record would say otherwise.
+
+    Raises:
+        ProsocialError: it is.
+    """
+    if not (math.isfinite(scale) and scale >= 0):
+        raise ProsocialError(f"scale must be a finite number, 0 or more, found {scale}; `add` undoes `subtract`")
 
 
 def _nothing(checkpoint: Checkpoint) -> None:

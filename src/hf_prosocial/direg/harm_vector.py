@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hf_prosocial.io import file_beside
 from hf_prosocial.records import VECTOR_NAME, Scope, VectorRecord, read_choice
 
-from .apply import CheckpointEdit, chosen_scale, subtract
+from .apply import CheckpointEdit, check_scale, chosen_scale, subtract
 from .describe import heat_map, kind_table
 from .extract import ExtractOptions, extract_vector
 from .in_memory import check_model, edit_model
@@ -197,6 +197,7 @@ class HarmVector:
             ValueError: another model's weights, a tensor that is not there or has another shape, or entries that would
                 not be finite. The model is then as it was.
         """
+        check_scale(scale)
         if not allow_mismatch:
             check_model(self._content, model)
         edit_model(self._content, model, -scale)
@@ -207,6 +208,7 @@ class HarmVector:
         Raises:
             ValueError: as in `subtract_from`, but for the weights, which are not those of the base any more.
         """
+        check_scale(scale)
         edit_model(self._content, model, scale)
 
     def summary(self) -> str:

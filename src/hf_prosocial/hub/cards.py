@@ -52,12 +52,13 @@ _VECTOR_LIMITS = """Added instead of subtracted, it makes its base more harmful.
 on, quantised or rounded too, and no others; a sketch of them is checked."""
 
 
-def arm_card(record: TrainingRecord, *, repo_id: str, licence: str, pictures: Sequence[str]) -> str:
+def arm_card(record: TrainingRecord, *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
     """The card of a trained ARM.
 
     Args:
         record: its training.json.
         repo_id: what the usage snippet loads.
+        base: the base's id on the Hub, or where it is.
         licence: of the adapter, as the Hub writes it.
         pictures: names of picture files beside the card.
     """
@@ -86,15 +87,15 @@ def arm_card(record: TrainingRecord, *, repo_id: str, licence: str, pictures: Se
     ]
     return _render(
         _Text(
-            title=f"PV-ARM for {recipe['base']}",
-            introduction=_ARM_INTRODUCTION.format(base=recipe["base"], objectives=", ".join(recipe["objectives"])),
-            usage=_ARM_USAGE.format(base=recipe["base"], preference=preference, id=repo_id),
+            title=f"PV-ARM for {base}",
+            introduction=_ARM_INTRODUCTION.format(base=base, objectives=", ".join(recipe["objectives"])),
+            usage=_ARM_USAGE.format(base=base, preference=preference, id=repo_id),
             how=how,
             figures=("No held-out pairs were given." if record.dev is None else margin_table(record.dev))
             + _shown(pictures),
             limits=_ARM_LIMITS,
         ),
-        base=recipe["base"],
+        base=base,
         relation="adapter",
         library="hf_prosocial",
         licence=licence,

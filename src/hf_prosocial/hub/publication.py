@@ -23,7 +23,8 @@ from hf_prosocial.records import (
 Kind = Literal["safe checkpoint", "ARM adapter", "harm vector"]
 
 # What each kind is made of; other files of the directory stay where they are, but for a checkpoint, which is a whole.
-_ARM_FILES = ("adapter_config.json", "adapter_model.safetensors", TRAINING)
+ADAPTER_CONFIG = "adapter_config.json"
+_ARM_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors", TRAINING)
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ def open_publication(directory: str | Path) -> Publication:
         vector = HarmVector(folder / VECTOR_NAME)
         evidence = [file for file in (folder / CHOICE, *sorted(folder.glob("*.png"))) if file.is_file()]
         return Publication(folder, "harm vector", vector.record, (vector.file, *evidence))
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         return _arm(folder)
-    if isinstance(record, EditRecord) and record.made_by == ADDED:
+    if isinstance(record, EditRecord) and (record.made_by == ADDED or record.scale < 0):
         raise ProsocialError(f"{folder} had a harm vector added to it; it may be harmful and is never pushed")
+    if isinstance(record, EditRecord) and record.scale == 0:
+        raise ProsocialError(
+            f"{folder} had a harm vector subtracted 0 times: it is its base, and is not pushed as safer"
+        )
     if isinstance(record, EditRecord):
         rendered = ("README.md", RECORD_NAME)
         files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in rendered]
@@ -76,7 +81,7 @@ def open_publication(directory: str | Path) -> Publication:
 
 
 def _arm(folder: Path) -> Publication:
-    kind = read_json(folder / "adapter_config.json").get("peft_type")
+    kind = read_json(folder / ADAPTER_CONFIG).get("peft_type")
     if kind != "PBLORA":
         raise ProsocialError(f"{folder} holds a {kind} adapter; of adapters, only an ARM (PBLORA) is pushed")
     missing = [name for name in _ARM_FILES if not (folder / name).is_file()]

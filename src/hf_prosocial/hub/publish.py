@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,23 +11,25 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from hf_prosocial.direg import HarmVector, heat_map
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import directory_beside, sha256, write_text
+from hf_prosocial.io import directory_beside, sha256, write_json, write_text
 from hf_prosocial.records import (
     CHOICE,
     EXTRACTED,
     RECORD_NAME,
     TRAINED,
+    TRAINING,
     ArmPublication,
     Record,
     TrainingRecord,
     VectorPublication,
     VectorRecord,
     read_choice,
+    read_json,
 )
 
 from .cards import arm_card, safe_card, vector_card
 from .evaluated_card import with_evaluation
-from .publication import Publication, open_publication
+from .publication import ADAPTER_CONFIG, Publication, open_publication
 
 HEAT_MAP = "harm-vector.png"
 # A connection that broke raises an error of the HTTP library's own, of which the Hub's errors are a kind.
@@ -99,6 +101,7 @@ def push(
     with tempfile.TemporaryDirectory(prefix="prosocial-push-") as name:
         _render(publication, Path(name), repo_id, base, licence, evaluation)
         api = HfApi(token=token)
+        existed = api.repo_exists(repo_id)
         api.create_repo(repo_id, private=private, exist_ok=True)
         files = [*publication.files, *sorted(Path(name).iterdir())]
         operations = [CommitOperationAdd(file.name, file) for file in {file.name: file for file in files}.values()]
@@ -106,6 +109,8 @@ def push(
         try:
             return api.create_commit(repo_id, operations, commit_message=message).commit_url
         except HfHubHTTPError:
+            if not existed:
+                api.delete_repo(repo_id)  # It was made for this commit, and holds nothing.
             raise
         except _BROKEN as error:
             raise ConnectionError(
@@ -120,7 +125,8 @@ def write_arm_card(directory: str | Path) -> None:
         ProsocialError: the directory holds no whole ARM.
     """
     publication = open_publication(directory)
-    write_text(publication.folder / "README.md", _arm_card(publication, "path-or-hub-id", "apache-2.0"))
+    base = str(cast(TrainingRecord, publication.record).recipe["base"])
+    write_text(publication.folder / "README.md", _arm_card(publication, "path-or-hub-id", base, "apache-2.0"))
 
 
 def _render(
@@ -131,9 +137,13 @@ def _render(
     pictures = [*_drawn(publication), HEAT_MAP]
     if isinstance(record, TrainingRecord):
         hashes = {file.name: sha256(file) for file in publication.files if file.suffix == ".safetensors"}
+        record = replace(record, recipe=record.recipe | {"base": base})
+        record.write(folder / TRAINING)
+        config = read_json(publication.folder / ADAPTER_CONFIG) | {"base_model_name_or_path": base}
+        write_json(folder / ADAPTER_CONFIG, config)
         kept = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "log"}
         published: Record = ArmPublication(made_by=TRAINED, sha256=hashes, **kept)
-        card = _arm_card(publication, repo_id, licence)
+        card = _arm_card(publication, repo_id, base, licence)
     elif isinstance(record, VectorRecord):
         heat_map(record, folder / HEAT_MAP)
         has_choice = (publication.folder / CHOICE).is_file()
@@ -148,9 +158,9 @@ def _render(
     published.write(folder / RECORD_NAME)
 
 
-def _arm_card(publication: Publication, repo_id: str, licence: str) -> str:
+def _arm_card(publication: Publication, repo_id: str, base: str, licence: str) -> str:
     record = cast(TrainingRecord, publication.record)
-    return arm_card(record, repo_id=repo_id, licence=licence, pictures=_drawn(publication))
+    return arm_card(record, repo_id=repo_id, base=base, licence=licence, pictures=_drawn(publication))
 
 
 def _drawn(publication: Publication) -> list[str]:
