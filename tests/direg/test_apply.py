@@ -269,8 +269,9 @@ def test_integer_buffers_come_along(copies, tmp_path):
 
 
 @pytest.mark.parametrize("scale", [-1.0, -1e-9, float("nan"), float("inf")])
-def test_a_scale_below_zero_would_add_harm(copies, vector, tmp_path, scale):
-    base, _ = copies
+def test_a_scale_below_zero_would_add_harm(copies, tmp_path, scale):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1, out=tmp_path / "vector.safetensors")
     for edit in (
         lambda: vector.subtract(base, scale, tmp_path / "out"),
         lambda: vector.add(base, scale, tmp_path / "out"),
