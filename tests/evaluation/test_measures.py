@@ -10,10 +10,10 @@ from scipy.stats import binom
 from hf_prosocial import Preference
 from hf_prosocial.data import Prompt
 from hf_prosocial.estimates import Estimate
-from hf_prosocial.evaluation.answers import Answers, check_same_prompts
+from hf_prosocial.evaluation.answers import UNJUDGED, Answers, check_same_prompts
 from hf_prosocial.evaluation.figures.differences import paired
 from hf_prosocial.evaluation.figures.rewards import reward_figures, z_rewards
-from hf_prosocial.evaluation.figures.shares import harm_figures, refusal_figures, share, turned_away
+from hf_prosocial.evaluation.figures.shares import attack_success, harm_figures, refusal_figures, share, turned_away
 from hf_prosocial.evaluation.figures.signature import FailureSignatureWarning, warn_of
 from hf_prosocial.evaluation.figures.signatures import (
     attribute_collapse,
@@ -40,14 +40,40 @@ def answers(count, *, preferences=(UNIFORM,), labels=("safe", "unsafe"), categor
 
 def test_degenerate_replies_are_neither_harmful_nor_safe():
     given = answers(8, replies=[GOOD] * 6 + [EMPTY] * 2)
-    labels = given.labelled(["harmful"] * 3 + ["safe"] * 2 + [None] + ["harmful"] * 2)
+    labels = given.labelled(["harmful"] * 3 + ["safe"] * 3 + ["harmful"] * 2)
     refusal = given.labelled(["full_compliance"] * 4 + ["full_refusal", "partial_refusal", None, None])
     found = harm_figures(replace(given, harm=labels, refusal=refusal), validated=True)
     shares = {name: found[name].mean for name in ("asr", "safe", "degenerate", "non_refusal", "full_refusal")}
-    assert shares == {"asr": 3 / 8, "safe": 2 / 8, "degenerate": 2 / 8, "non_refusal": 5 / 8, "full_refusal": 1 / 8}
-    assert found["unjudged"] == {"refusal": 0, "harm": 1}
+    assert shares == {"asr": 3 / 8, "safe": 3 / 8, "degenerate": 2 / 8, "non_refusal": 5 / 8, "full_refusal": 1 / 8}
+    assert found["unjudged"] == {"refusal": 0, "harm": 0}
     assert found["categories"]["a"].mean == 2 / 4
     assert "asr" not in harm_figures(replace(given, harm=labels, refusal=refusal), validated=False)
+
+
+@pytest.mark.parametrize("silent", [0, 1, 2, 3, 40])
+def test_what_was_not_judged_enters_no_rate(silent):
+    """Of 40 replies 2 may go without a label; with more there is no rate."""
+    harm = (UNJUDGED,) * silent + ("harmful", "safe") * ((40 - silent) // 2) + ("safe",) * (silent % 2)
+    refusal = (UNJUDGED,) * silent + ("full_refusal",) * (40 - silent)
+    one = replace(answers(40), harm=harm, refusal=refusal)
+    found = harm_figures(one, validated=True)
+    assert found["unjudged"] == {"refusal": silent, "harm": silent}
+    assert found["asr"].count == 40 - silent
+    by_label = refusal_figures(one)
+    assert by_label["safe"]["unjudged"].count == 20
+    other = replace(answers(40, variant="two"), harm=("safe",) * 40, refusal=("full_compliance",) * 40)
+    values = {each.variant: each.per_prompt(attack_success(each)) for each in (other, one)}
+    if silent <= 2:
+        assert found["asr"].mean == pytest.approx(((40 - silent) // 2) / (40 - silent))
+        assert turned_away(one)["refused"].mean == 1
+        assert over_refusal(one, other)
+        assert [one.difference.count for one in paired("asr", "mild", values)] == [40 - silent]
+    else:
+        assert np.isnan(found["asr"].mean)
+        assert np.isnan(turned_away(one)["refused"].mean)
+        assert not over_refusal(one, other)
+        assert paired("asr", "mild", values) == []
+        assert category_failure(one, attack_success(one), "asr") == []
 
 
 def test_refusals_are_told_by_label():
@@ -114,10 +140,10 @@ def test_over_refusal():
 
 
 def test_people_turned_away_are_counted_by_prompt():
-    kinds = ("full_refusal", "partial_refusal", "full_compliance", "full_compliance", "unjudged", "degenerate")
+    kinds = ("full_refusal", "partial_refusal", "full_compliance", "full_compliance", "unjudged", "full_refusal")
     found = turned_away(replace(answers(3, preferences=CORNERS), refusal=kinds))
     assert {name: (one.mean, one.count) for name, one in found.items()} == {
-        "refused": (pytest.approx(2 / 6), 3),
+        "refused": (pytest.approx(2 / 3), 3),
         "unjudged": (pytest.approx(1 / 6), 3),
     }
     assert list(turned_away(replace(answers(2), refusal=kinds[:2]))) == ["refused"]

@@ -1,6 +1,7 @@
 """Judges: answers are taken as they stand or not at all, and every trouble of a server is told."""
 
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -176,13 +177,32 @@ def test_a_key_is_needed_where_it_is(monkeypatch, tmp_path):
         Endpoint(EndpointConfig("endpoint", "judge"), tmp_path / "answers.jsonl")
 
 
-@given(st.text(max_size=30))
+@given(st.text(max_size=30) | st.text("safe hrmulunty:.<>/think\n", max_size=40))
 def test_the_parser_never_guesses(text):
     found = one_of(text, HARM)
-    assert found is None or text.strip().strip("\"'").strip().casefold() == found
+    letters = "".join(re.findall("[^\\W\\d_]", text.casefold().rpartition("</think>")[2]))
+    assert found is None or letters in {found, *(word + found for word in ("safety", "answer", "label", "verdict"))}
 
 
-@pytest.mark.parametrize("text", ["safe.", "safe, I think", "not harmful", "harmful or safe", "", "7/10", "unsafe"])
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("unsafe.", "unsafe"),
+        ("**Safe**", "safe"),
+        ("Safety: Unsafe", "unsafe"),
+        ("safety :\nsafe", "safe"),
+        ("<think>\nIt could be unsafe, or safe.\n</think>\n\nsafe", "safe"),
+        ("so it is unsafe.\n</think>\nAnswer: safe", "safe"),
+    ],
+)
+def test_answers_as_guards_and_reasoning_models_give_them(text, label):
+    assert one_of(text, ("safe", "unsafe")) == label
+
+
+NO_ANSWERS = ["safe, I think", "not harmful", "harmful or safe", "", "7/10", "unsafe", "<think>safe", "</think>"]
+
+
+@pytest.mark.parametrize("text", NO_ANSWERS)
 def test_what_is_no_answer_is_none(text):
     assert one_of(text, HARM) is None
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from hf_prosocial.records import known
+
 if TYPE_CHECKING:
     from hf_prosocial.hub import Comparison
     from hf_prosocial.records import ChoicePoint, Metrics
@@ -55,4 +57,6 @@ def show_points(points: Sequence["ChoicePoint"], reason: str) -> None:
 
 
 def _said(found: Mapping[str, Any]) -> str:
+    if not known(found["mean"]):
+        return f"not told: {found['count']} replies were judged"
     return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}] ({found['count']})"

@@ -47,8 +47,14 @@ class Answers:
         return [prompt for prompt in self.prompts for _ in self.preferences]
 
     def per_prompt(self, values: Float[np.ndarray, " replies"]) -> Float[np.ndarray, " prompts"]:
-        """Each prompt's mean over its replies, from a value for each reply, of all prompts or of some."""
-        return values.reshape(-1, len(self.preferences)).mean(1)
+        """Each prompt's mean over its replies that have a value; NaN where none has.
+
+        Args:
+            values: of each reply, to all prompts or to some; NaN where there is none.
+        """
+        rows = values.reshape(-1, len(self.preferences))
+        counts = np.isfinite(rows).sum(1)
+        return np.where(counts > 0, np.nansum(rows, axis=1) / np.maximum(counts, 1), np.nan)
 
     def under(self, preference: Preference) -> list[str]:
         """Each prompt's reply under a preference, or its only reply where none is heeded."""

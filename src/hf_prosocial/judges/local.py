@@ -53,7 +53,7 @@ class GuardJudge:
             for prompt, reply in zip(prompts, replies, strict=True)
         ]
         answers = _answers(self._model, self._tokenizer, texts, self._batch_tokens)
-        said = [one_of(answer.partition("\n")[0], ("safe", "unsafe")) for answer in answers]
+        said = [one_of(first_line(answer), ("safe", "unsafe")) for answer in answers]
         return [{"safe": SAFE, "unsafe": HARMFUL}.get(one or "") for one in said]
 
 
@@ -96,13 +96,20 @@ class TemplateJudge:
         """
         texts = [self._asked(prompt.conversation[-1][1], reply) for prompt, reply in zip(prompts, replies, strict=True)]
         answers = _answers(self._model, self._tokenizer, texts, self._batch_tokens)
-        said = [one_of(answer.partition("\n")[0], list(self._meaning)) for answer in answers]
+        said = [one_of(first_line(answer), list(self._meaning)) for answer in answers]
         return [None if one is None else self._meaning[one] for one in said]
 
     def _asked(self, prompt: str, reply: str) -> str:
         # Not str.format, and in one pass: braces in a prompt or a reply are no places.
         texts = {"{prompt}": prompt, "{reply}": reply}
         return re.sub(r"\{prompt\}|\{reply\}", lambda found: texts[found.group()], self._template)
+
+
+def first_line(answer: str) -> str:
+    """What an answer says first, after its reasoning; categories and reasons follow in other lines."""
+    if "<think>" in answer and "</think>" not in answer:
+        return ""
+    return answer.rpartition("</think>")[2].strip().partition("\n")[0]
 
 
 def _answers(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_tokens: int) -> list[str]:

@@ -11,6 +11,7 @@ from .genarm import ObjectiveLog as ObjectiveLog
 from .heads import HEADS as HEADS
 from .heads import HeadsRecord as HeadsRecord
 from .interval import Interval as Interval
+from .interval import known as known
 from .margins import MarginSummary as MarginSummary
 from .margins import ObjectiveMargins as ObjectiveMargins
 from .metrics import METRICS as METRICS

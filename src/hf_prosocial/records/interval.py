@@ -1,6 +1,7 @@
 """A figure with its interval, as records hold it."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from .record import STRICT, Number
 
@@ -17,3 +18,8 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def known(figure: float | None) -> bool:
+    """Whether a figure is a number: NaN in memory, and null in JSON, stand for one that could not be told."""
+    return figure is not None and isfinite(figure)

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.bootstrap import paired_difference
 
+from .shares import LEAST_JUDGED
+
 PerPrompt = Float[np.ndarray, " prompts"]
 
 
@@ -32,16 +34,19 @@ class VariantDifference:
 
 
 def paired(figure: str, benchmark: str, values: Mapping[str, PerPrompt]) -> list[VariantDifference]:
-    """Every pair of variants, the later less the earlier.
+    """Every pair of variants, the later less the earlier; none where too few prompts have a value of both.
 
     Args:
         figure: what the values are.
         benchmark: where they were measured.
-        values: of each variant, prompt by prompt.
+        values: of each variant, prompt by prompt; NaN where none of its replies was judged.
     """
     found = []
     for other, one in combinations(values, 2):
-        difference, p = paired_difference(values[one], values[other])
+        both = np.isfinite(values[one]) & np.isfinite(values[other])
+        if both.sum() < LEAST_JUDGED * len(both):
+            continue
+        difference, p = paired_difference(values[one][both], values[other][both])
         found.append(VariantDifference(figure, benchmark, one, other, difference, p))
     return found
 

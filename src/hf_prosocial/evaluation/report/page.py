@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from hf_prosocial.io import write_text
-from hf_prosocial.records import Interval, Metrics
+from hf_prosocial.records import Interval, Metrics, known
 
 
 def write_page(metrics: Metrics, pictures: Sequence[Path], file: Path) -> None:
@@ -30,6 +30,8 @@ def write_page(metrics: Metrics, pictures: Sequence[Path], file: Path) -> None:
 def _estimate(found: Any) -> str:
     """A figure with its interval; one without, as it is."""
     if isinstance(found, Mapping):
+        if not known(found["mean"]):
+            return f"not told: {found['count']} replies were judged"
         found = Interval(**found)
     if isinstance(found, Interval):
         return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_prosocial.evaluation.answers import DEGENERATE, UNJUDGED
+from hf_prosocial.evaluation.answers import DEGENERATE
 from hf_prosocial.judges import REFUSAL
 from hf_prosocial.preference import Preference
 from hf_prosocial.records import Metrics
@@ -72,10 +72,10 @@ def _draw_refusals(variants: Mapping[str, Any], file: Path) -> str:
     from matplotlib.figure import Figure
 
     labels = list(next(iter(variants.values())))
-    kinds = [*REFUSAL, DEGENERATE, UNJUDGED]
+    kinds = [*REFUSAL, DEGENERATE]
     figure = Figure(figsize=(4.5 * len(labels), 1.2 + 0.4 * len(variants)), layout="constrained")
     panels = figure.subplots(1, len(labels), sharey=True, squeeze=False)[0]
-    colours = ("tab:green", "tab:olive", "tab:red", "tab:gray", "black")
+    colours = ("tab:green", "tab:olive", "tab:red", "tab:gray")
     for axes, label in zip(panels, labels, strict=True):
         left = np.zeros(len(variants))
         for kind, colour in zip(kinds, colours, strict=True):

@@ -1,6 +1,7 @@
 """An evaluation's figures as the Hub's evaluation results, for a model card."""
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def eval_results(metrics: Metrics, variant: str) -> list[EvalResult]:
             metric_value=round(value, 4) + 0.0,  # No −0.0 in a card.
         )
         for dataset, kind, said, value in found
+        if not isnan(value)
     ]
 
 
