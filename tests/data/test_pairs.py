@@ -1,11 +1,15 @@
+import copy
+import gzip
 import json
 
 import pytest
 from support.rows import rows
+from tokenizers.processors import TemplateProcessing
 
 from hf_prosocial import OBJECTIVES, read_pairs
 from hf_prosocial.data import tokenize_rows
 from hf_prosocial.data.chat import prompt_and_reply
+from hf_prosocial.models import prompt_text
 
 
 def reply(text):
@@ -93,3 +97,115 @@ def test_a_row_for_several_attributes_is_a_pair_for_each(tokenizer):
     assert pairs.rows[0].chosen == pairs.rows[1].chosen
     reasons = {line: error.reason for line, error in pairs.malformed.items()}
     assert reasons == {2: "unknown attribute", 3: "unknown attribute", 4: "an attribute twice"}
+
+
+BOS_EOS = [("both", True, True), ("bos", True, False), ("neither", False, False)]
+
+
+@pytest.mark.parametrize(("_", "bos", "eos"), BOS_EOS, ids=lambda value: str(value))
+def test_a_plain_prompt_begins_once_and_does_not_end(tokenizer, _, bos, eos):
+    """Tokenizers that add tokens before or after a text, and texts that hold the first one already."""
+    tokenizer = copy.deepcopy(tokenizer)
+    before, after = tokenizer.bos_token, tokenizer.eos_token
+    single = [*([before] if bos else []), "$A", *([after] if eos else [])]
+    special = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (before, after)]
+    tokenizer._tokenizer.post_processor = TemplateProcessing(single=" ".join(single), special_tokens=special)
+    expected = f"{before}hi you" if bos else "hi you"
+    assert tokenizer.decode(prompt_and_reply(tokenizer, "hi you", "hello")[0]) == expected
+    if bos:
+        assert tokenizer.decode(prompt_and_reply(tokenizer, f"{before}hi you", "hello")[0]) == expected
+    assert prompt_and_reply(tokenizer, "hi you", "hello")[1].count(tokenizer.eos_token_id) == 1
+
+
+def test_rows_that_would_teach_something_else(tokenizer):
+    good = rows(OBJECTIVES, 1)[0]
+    user = {"role": "user", "content": "and then"}
+    plain = {"attribute": "empathy", "prompt": "tell me what to do", "chosen": "rest", "rejected": "hurry"}
+    cases = [
+        (good | {"chosen": [*reply("well"), user, *reply("yes")]}, "a turn in the reply that is not the assistant's"),
+        (good | {"chosen": [*good["prompt"], *good["chosen"]]}, "a turn in the reply that is not the assistant's"),
+        (plain | {"chosen": "tell me what to do: rest"}, "the reply repeats the prompt"),
+        *((good | {name: ["x"]}, "a column that is not read") for name in ("tools", "images", "system")),
+        (good | {"chat_template_kwargs": {"thinking": True}}, "a column that is not read"),
+    ]
+    pairs = tokenize_rows([row for row, _ in cases], tokenizer, OBJECTIVES, max_length=80)
+    assert [error.reason for error in pairs.malformed.values()] == [reason for _, reason in cases]
+    harmless = [plain, plain | {"prompt": "hm", "chosen": "hm, rest"}, good | {"tools": None, "images": []}]
+    assert len(tokenize_rows(harmless, tokenizer, OBJECTIVES, max_length=80).rows) == 3
+
+
+def test_a_template_that_refuses_a_row(tokenizer, monkeypatch):
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    refusing += "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    monkeypatch.setattr(tokenizer, "chat_template", refusing)
+    good = rows(OBJECTIVES, 2)
+    bad = good[0] | {"prompt": [{"role": "system", "content": "be kind"}, *good[0]["prompt"]]}
+    pairs = tokenize_rows([bad, good[1]], tokenizer, OBJECTIVES, max_length=80)
+    assert (len(pairs.rows), pairs.malformed[1].reason) == (1, "chat template")
+    assert "no system" in str(pairs.malformed[1])
+    with pytest.raises(ValueError, match=r"the chat template raises .*no system.* begins .*be kind"):
+        prompt_text(tokenizer, bad["prompt"])
+
+
+def test_a_tokenizer_without_an_end(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="has no end-of-text token"):
+        prompt_and_reply(tokenizer, "hi", "hello")
+
+
+def test_ten_lines_are_named_and_the_rest_counted(tokenizer):
+    pairs = tokenize_rows(["{"] * 14, tokenizer, OBJECTIVES, max_length=80)
+    assert "not JSON: 14 (line 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and 4 more)" in pairs.report()
+
+
+def pretty(content):
+    return json.dumps(content, indent=2)
+
+
+def by_line(content):
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in content)
+
+
+WAYS = {
+    "as it should be": lambda content: by_line(content).encode(),
+    "blank lines": lambda content: ("\n\n" + by_line(content).replace("\n", "\n\n") + "\n\n  \n").encode(),
+    "windows": lambda content: by_line(content).replace("\n", "\r\n").encode(),
+    "a mark": lambda content: by_line(content).encode("utf-8-sig"),
+    "utf-16": lambda content: by_line(content).encode("utf-16"),
+    "utf-32": lambda content: by_line(content).encode("utf-32"),
+    "gzip": lambda content: gzip.compress(by_line(content).encode()),
+    "a pretty array": lambda content: pretty(content).encode(),
+    "an array": lambda content: json.dumps(content).encode(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_files_as_people_have_them(tokenizer, tmp_path, way):
+    content = rows(OBJECTIVES, 6)
+    content[0]["chosen"] = reply("né")
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(WAYS[way](content))
+    pairs = read_pairs(path, tokenizer, OBJECTIVES, max_length=80)
+    assert not pairs.malformed
+    expected = tokenize_rows(content, tokenizer, OBJECTIVES, max_length=80).rows
+    assert [(row.objective, row.prompt, row.chosen) for row in pairs.rows] == [
+        (row.objective, row.prompt, row.chosen) for row in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xd8\xff\xe0picture", r"is not text in UTF-8 \(.* at byte 0\); save it as UTF-8"),
+        (gzip.compress(b'{"a": 1}')[:-4], "is not whole gzip"),
+        (b'[\n {"attribute": "empathy"},\n', r"is not JSON"),
+        (b"", "no row of .* can be trained on"),
+    ],
+)
+def test_other_files_are_named(tokenizer, tmp_path, content, message):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_pairs(path, tokenizer, OBJECTIVES, max_length=80)
+    assert str(path) in str(error.value)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import json_rows
 
 from .chat import MalformedRowError, malformed_report, prompt_and_reply, row_of
 
@@ -77,8 +78,7 @@ def read_completions(path: str | Path, tokenizer: PreTrainedTokenizerBase, max_l
         FileNotFoundError: no such file.
         ValueError: not one row can be used.
     """
-    with Path(path).open(encoding="utf-8") as lines:
-        completions = tokenize_completions(lines, tokenizer, max_length)
+    completions = _tokenized(json_rows(path), tokenizer, max_length)
     if not completions.rows:
         raise ProsocialError(f"no row of {path} can be used; {completions.report()}")
     return completions
@@ -94,8 +94,12 @@ def tokenize_completions(
         tokenizer: the model's; chat messages go through its chat template.
         max_length: the most tokens of a row; longer ones are malformed, since a cut reply would teach where to stop.
     """
+    return _tokenized(enumerate(rows, start=1), tokenizer, max_length)
+
+
+def _tokenized(rows: Iterable[tuple[int, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Completions:
     found = Completions()
-    for line, row in enumerate(rows, start=1):
+    for line, row in rows:
         try:
             fields = row_of(row, FIELDS)
             prompt, reply = prompt_and_reply(tokenizer, fields["prompt"], fields["completion"])

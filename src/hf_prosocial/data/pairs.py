@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import json_rows
 
 from .chat import MalformedRowError, malformed_report, prompt_and_reply, row_of
 
@@ -84,8 +85,7 @@ def read_pairs(
         FileNotFoundError: no such file.
         ValueError: not one row can be trained on.
     """
-    with Path(path).open(encoding="utf-8") as lines:
-        pairs = tokenize_rows(lines, tokenizer, objectives, max_length)
+    pairs = _tokenized(json_rows(path), tokenizer, objectives, max_length)
     pairs.file = Path(path)
     if not pairs.rows:
         raise ProsocialError(f"no row of {path} can be trained on; {pairs.report()}")
@@ -99,8 +99,14 @@ def tokenize_rows(
     max_length: int,
 ) -> Pairs:
     """Tokenise rows at hand, dictionaries or lines of JSON; lines count from 1. See `read_pairs`."""
+    return _tokenized(enumerate(rows, start=1), tokenizer, objectives, max_length)
+
+
+def _tokenized(
+    rows: Iterable[tuple[int, Any]], tokenizer: PreTrainedTokenizerBase, objectives: Sequence[str], max_length: int
+) -> Pairs:
     pairs = Pairs(tuple(objectives))
-    for line, row in enumerate(rows, start=1):
+    for line, row in rows:
         try:
             pairs.rows += _pairs_of(line, row, tokenizer, pairs.objectives, max_length)
         except MalformedRowError as error:

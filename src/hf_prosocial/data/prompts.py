@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import lines_of
+from hf_prosocial.io import json_rows
 
 from .chat import MalformedRowError, are_messages, row_of
 
@@ -48,7 +48,7 @@ def read_prompts(path: str | Path, benchmark: str | None = None) -> list[Prompt]
     path = Path(path)
     name = benchmark or path.stem
     found = []
-    for line, text in enumerate(lines_of(path), start=1):
+    for line, text in json_rows(path):
         try:
             found.append(_prompt_of(name, line, row_of(text, ("prompt",))))
         except MalformedRowError as error:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import json_rows
 
 from .chat import MalformedRowError, malformed_report, row_of
 
@@ -36,16 +38,15 @@ def read_questions(path: str | Path) -> Questions:
     Raises:
         ValueError: not one row can be asked.
     """
-    with Path(path).open(encoding="utf-8") as lines:
-        questions = _parsed(lines)
+    questions = _parsed(json_rows(path))
     if not questions.rows:
         raise ProsocialError(f"no row of {path} can be asked; {questions.report()}")
     return questions
 
 
-def _parsed(lines: Iterable[str]) -> Questions:
+def _parsed(rows: Iterable[tuple[int, Any]]) -> Questions:
     found = Questions()
-    for line, text in enumerate(lines, start=1):
+    for line, text in rows:
         try:
             found.rows.append(_question(text))
         except MalformedRowError as error:
@@ -53,7 +54,7 @@ def _parsed(lines: Iterable[str]) -> Questions:
     return found
 
 
-def _question(text: str) -> Question:
+def _question(text: Any) -> Question:
     row = row_of(text, ("question", "options", "answer"))
     options = [option.strip() for option in str(row["options"]).strip().split("\n")]
     answer = str(row["answer"]).strip()

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_prosocial.data import text_windows
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import file_beside, progress_bar, sha256
+from hf_prosocial.io import file_beside, progress_bar, read_text, sha256
 from hf_prosocial.models import preferred_device
 from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.records import RECORDED_PACKAGES, GradientRecord
@@ -45,7 +45,7 @@ def write_text_gradient(
     checkpoint = open_checkpoint(base)
     model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32).eval().to(preferred_device())
     tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder)
-    windows = text_windows(tokenizer, Path(text).read_text(encoding="utf-8"), window, tokens)
+    windows = text_windows(tokenizer, read_text(text), window, tokens)
     loss, gradient = _gradient(model, windows)
     record = GradientRecord(
         base=str(base),

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.data import Completion, labelled, read_completions, read_prompts, read_questions
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import read_text
 from hf_prosocial.models import choice_accuracy, completion_loss, greedy_replies, text_loss
 
 from .refusal_words import has_refusal_words
@@ -72,7 +73,7 @@ class HeldOutData:
                 raise ProsocialError(f"no row of {path} is held out; raise the share, found {self.held_out}")
             return found
 
-        text = self.text.read_text(encoding="utf-8")
+        text = read_text(self.text)
         questions = read_questions(self.questions)
         _tell(self.questions, questions.report())
         harmful, benign = rows(self.harmful_rows), rows(self.benign_rows)

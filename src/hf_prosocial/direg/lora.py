@@ -1,6 +1,5 @@
 """What a LoRA adapter directory adds to its base, tensor by tensor, without PEFT's model around it."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.records import read_json
 
 from .checkpoint import Checkpoint
 from .shard import TensorEntry
@@ -84,7 +84,7 @@ class LoraDelta:
     """
 
     def __init__(self, folder: Path, base: Checkpoint) -> None:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
         _check_config(folder, config)
         self.factors = _read_factors(folder, config, base)
         for name, factor in self.factors.items():

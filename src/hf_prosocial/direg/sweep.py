@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import append_json_lines, mend_lines, progress_bar
+from hf_prosocial.io import append_json_lines, mend_lines, progress_bar, read_text
 from hf_prosocial.records import ChoicePoint
 
 from .harm_vector import HarmVector
@@ -79,7 +79,7 @@ def sweep(
 def read_points(log: str | Path) -> list[ChoicePoint]:
     """The points of a log; a last line that was cut off by a kill is left out."""
     points = []
-    lines = Path(log).read_text(encoding="utf-8").split("\n")
+    lines = read_text(log).split("\n")
     for number, line in enumerate(lines, start=1):
         try:
             points.append(ChoicePoint(**json.loads(line)))

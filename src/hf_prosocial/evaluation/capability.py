@@ -18,7 +18,7 @@ from jaxtyping import Float
 from hf_prosocial.data import Completion, read_questions, templated
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.figures.shares import share
-from hf_prosocial.io import kept, sha256
+from hf_prosocial.io import kept, read_text, sha256
 from hf_prosocial.models import mean_divergences, right_answers, window_losses
 from hf_prosocial.preference import Preference
 
@@ -96,7 +96,7 @@ def capability_figures(
         ValueError: a variant that has no likelihood of a bare text.
     """
     model = variants.open(variant).likelihoods(Preference.uniform(objectives=objectives))
-    text = Path(config.text).read_text(encoding="utf-8")
+    text = read_text(config.text)
     temperatures = (1.0, variants.configs[variant].neutral_temperature)
     losses = window_losses(
         model, variants.tokenizer, text, window=WINDOW, tokens=config.text_tokens, temperatures=temperatures

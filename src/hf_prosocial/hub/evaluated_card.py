@@ -1,6 +1,5 @@
 """An evaluation's figures in a model card: its data, for the Hub, and a table, for people."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import markdown_table
+from hf_prosocial.io import json_of, markdown_table
 
 
 def with_evaluation(card: str, file: str | Path) -> str:
@@ -24,7 +23,7 @@ def with_evaluation(card: str, file: str | Path) -> str:
         ValueError: it holds no evaluation.
     """
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = json_of(file)
         name, results = model_index_to_eval_results(content["model-index"])
         # The reference variant's own file, and a model-index from elsewhere, have nothing beside it.
         reference, beside = model_index_to_eval_results(content["reference"]) if "reference" in content else ("", [])

@@ -5,7 +5,6 @@ from .atomic import write_text as write_text
 from .hashes import sha256 as sha256
 from .keeping import kept as kept
 from .lines import append_json_lines as append_json_lines
-from .lines import lines_of as lines_of
 from .lines import mend_lines as mend_lines
 from .lines import whole_lines_of as whole_lines_of
 from .markdown import markdown_table as markdown_table
@@ -16,3 +15,7 @@ from .recipes import parse_fields as parse_fields
 from .recipes import parse_recipe as parse_recipe
 from .recipes import resume_asked as resume_asked
 from .recipes import validated as validated
+from .text import json_of as json_of
+from .text import json_rows as json_rows
+from .text import lines_of as lines_of
+from .text import read_text as read_text

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .atomic import write_text
+from .text import json_of
 
 _Values = TypeVar("_Values")
 
@@ -20,8 +21,8 @@ def kept(path: Path, settings: Mapping[str, Any], compute: Callable[[], _Values]
     """
     settings = json.loads(json.dumps(settings))
     if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["settings"] == settings:
+        content = json_of(path)
+        if isinstance(content, dict) and content.keys() == {"settings", "values"} and content["settings"] == settings:
             return content["values"]
     values = compute()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Text files by the line: reading them, adding to them, and what a kill left of the last line."""
+"""Files that are added to by the line, and what a kill left of the last one."""
 
 import json
 import os
@@ -7,23 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import write_text
-
-
-def lines_of(path: str | Path) -> list[str]:
-    """A text file's lines. Only line feeds end them: JSON strings may hold what else Python takes for an end."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+from .text import read_text
 
 
 def whole_lines_of(path: Path) -> list[str]:
     """The lines of a file that `append_json_lines` writes, but for a last one that a kill cut off."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     return text[: text.rfind("\n") + 1].split("\n")[:-1]
 
 
 def mend_lines(path: Path) -> None:
     """Take that last line away, before the file is gone on with. Only once it is known to be the file that is meant."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if not text.endswith("\n"):
         write_text(path, text[: text.rfind("\n") + 1])
 

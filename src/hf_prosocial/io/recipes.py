@@ -13,6 +13,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_prosocial.errors import ProsocialError
 
+from .text import read_text
+
 Recipe = TypeVar("Recipe")
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -92,11 +94,9 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         ProsocialError: it is not YAML, or no mapping.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         raise ProsocialError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    except UnicodeDecodeError as error:
-        raise ProsocialError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start})") from error
     if not isinstance(content, dict):
         raise ProsocialError(f"{path} must hold `key: value` lines, found {type(content).__name__}")
     return content

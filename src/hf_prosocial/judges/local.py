@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.data import Prompt, batches_by_length
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import progress_bar, sha256
+from hf_prosocial.io import progress_bar, read_text, sha256
 from hf_prosocial.models import batch_of, continuations_of, find_base, preferred_device
 
 from .asked import one_of
@@ -166,7 +165,7 @@ class TemplateConfig(JudgeConfig):
         if role == "rewards":
             raise ProsocialError("a model that is asked by a template gives labels, and no rewards")
         model, tokenizer = find_base(self.model).load(device=preferred_device())
-        template = Path(self.template).read_text(encoding="utf-8")
+        template = read_text(self.template)
         return TemplateJudge(model, tokenizer, template, self.answers, labels=LABELS[role])
 
     def identity(self) -> dict[str, Any]:

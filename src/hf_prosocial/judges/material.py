@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_prosocial.data import MalformedRowError, Prompt, are_messages, conversation_of, row_of
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import lines_of
+from hf_prosocial.io import json_rows
 
 from .features import ReplyFeatures
 from .labels import HARM, HARMFUL, REFUSAL, SAFE
@@ -84,7 +84,7 @@ def read_harm_rows(harmful: str | Path, benign: str | Path, features: ReplyFeatu
 
 def _rows(path: str | Path, fields: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
     found = []
-    for line, text in enumerate(lines_of(path), start=1):
+    for line, text in json_rows(path):
         try:
             found.append((line, row_of(text, fields)))
         except MalformedRowError as error:

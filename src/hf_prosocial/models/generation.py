@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
+from jinja2 import TemplateError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
@@ -128,5 +129,15 @@ def greedy_replies(
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
-    """What a model reads before it replies, through the chat template."""
-    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    """What a model reads before it replies, through the chat template.
+
+    Raises:
+        ProsocialError: the template refuses the conversation.
+    """
+    try:
+        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    except TemplateError as error:
+        raise ProsocialError(
+            f"the chat template raises {error!r:.200} for the conversation that begins {conversation[0]!r:.80}; take "
+            "such messages out, or give the tokenizer another template"
+        ) from error

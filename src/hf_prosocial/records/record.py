@@ -1,6 +1,5 @@
 """What all records share: a JSON object with the version of its format, read and written in one place."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
@@ -10,7 +9,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import write_json
+from hf_prosocial.io import json_of, write_json
 
 FORMAT = "format"
 STRICT = ConfigDict(extra="forbid", protected_namespaces=())
@@ -87,10 +86,7 @@ def read_json(file: str | Path) -> dict[str, Any]:
         OSError: no such file.
         ProsocialError: it holds no JSON object.
     """
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ProsocialError(f"{file} is not JSON ({error})") from error
+    content = json_of(file)
     if not isinstance(content, dict):
         raise ProsocialError(f"{file} holds no JSON object")
     return content
