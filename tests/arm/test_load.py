@@ -16,7 +16,7 @@ from hf_prosocial import (
     load_arm,
 )
 from hf_prosocial.arm import record_base
-from hf_prosocial.models import tokenizer_hash, weight_hash, weight_hashes
+from hf_prosocial.models import BaseSource, find_base, tokenizer_hash, weight_hash, weight_hashes
 from hf_prosocial.pblora.layer import PBLoraLayer
 
 IDS = torch.randint(3, VOCABULARY, (2, 8), generator=torch.Generator().manual_seed(0))
@@ -201,3 +201,29 @@ def test_hashes_see_the_base_through_its_adapters(tokenizer):
     record_base(config, arm, tokenizer)
     assert config.tokenizer_hash == tokenizer_hash(tiny_tokenizer())
     assert config.chat_template == tokenizer.chat_template
+
+
+def test_subfolder_token_and_the_recorded_revision_reach_the_base(saved, monkeypatch):
+    (saved / "repository").mkdir()
+    (saved / "arm").rename(saved / "repository" / "nested")
+    file = saved / "repository" / "nested" / "adapter_config.json"
+    config = json.loads(file.read_text())
+    recorded = config | {"base_model_name_or_path": "org/base", "revision": "abc123"}
+    file.write_text(json.dumps(recorded))
+    asked = []
+
+    def loaded(kind, location, **options):
+        asked.append((kind.__name__, location, options.get("revision"), options.get("token")))
+        return kind.from_pretrained(
+            saved / "base", **{n: v for n, v in options.items() if n not in ("revision", "token")}
+        )
+
+    monkeypatch.setattr(
+        BaseSource, "_from", lambda self, kind, **options: loaded(kind, self.location, **options, **self._hub())
+    )
+    load_arm(saved / "repository", subfolder="nested", token="hf_x")
+    assert asked == [(kind, "org/base", "abc123", "hf_x") for kind in ("AutoModelForCausalLM", "AutoTokenizer")]
+    asked.clear()
+    load_arm(saved / "repository", "org/other", subfolder="nested", token="hf_x")
+    assert {(location, revision) for _, location, revision, _ in asked} == {("org/other", None)}
+    assert "hf_x" not in repr(find_base("org/base", token="hf_x"))

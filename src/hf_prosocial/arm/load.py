@@ -25,14 +25,16 @@ def load_arm(
     dtype: torch.dtype | str = "auto",
     device_map: str | dict | None = None,
     revision: str | None = None,
+    subfolder: str | None = None,
+    token: str | bool | None = None,
 ) -> PeftModel:
     """Load a PV-ARM: a PBLoRA adapter, saved by this package or by [PARM], on its base.
 
     Args:
         arm_id: directory or Hub id of the adapter.
         base: the model that the adapter was trained on, loaded, or as `find_base` takes it; by default the one that the
-            adapter records. A loaded model is not
-            changed: the ARM shares the memory of its weights, so that one copy serves as base and as guide.
+            adapter records. A loaded model is not changed: the ARM shares the memory of its weights, so that one copy
+            serves as base and as guide.
         tokenizer: the base's, to compare with the adapter's record. Where `base` is a directory or an id, its
             tokenizer is loaded for that; with a loaded model and no tokenizer here, leave the comparison to
             `ProSocialProcessor(tokenizer=...)`.
@@ -41,7 +43,9 @@ def load_arm(
         allow_mismatch: any of "base_weights", "tokenizer", "chat_template": differences to accept.
         dtype: for loading the base, as in transformers; not with a loaded model.
         device_map: likewise.
-        revision: of the adapter on the Hub.
+        revision: of the adapter on the Hub; its base has the revision that the adapter records.
+        subfolder: of the adapter's directory or repository.
+        token: for adapter and base on the Hub; by default the one logged in with.
 
     Returns:
         The PeftModel in evaluation mode, its weights frozen.
@@ -51,7 +55,9 @@ def load_arm(
         ValueError: not a PBLoRA adapter, no base known, or arguments that contradict each other.
     """
     check_names(allow_mismatch)
-    config = _adapter_config(arm_id, objectives, revision)
+    given = {"revision": revision, "subfolder": subfolder, "token": token}
+    hub: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    config = _adapter_config(arm_id, objectives, hub)
     if isinstance(base, PreTrainedModel):
         if dtype != "auto" or device_map is not None:
             raise ProsocialError(
@@ -64,20 +70,19 @@ def load_arm(
         base_id = base or config.base_model_name_or_path
         if not base_id:
             raise ProsocialError(f"the adapter {arm_id} records no base; pass base=")
-        source = find_base(base_id)
+        recorded = config.revision if base is None else None
+        source = find_base(base_id, revision=recorded, token=token)
         model = source.load_model(dtype, device_map)
         if tokenizer is None and config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
             tokenizer = source.load_tokenizer()
     check_base(arm_id, config, model, tokenizer, allow_mismatch)
-    hub: dict[str, Any] = {} if revision is None else {"revision": revision}
     arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
     tuner_of(arm).note_base()
     return arm.eval()
 
 
-def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, revision: str | None) -> PBLoraConfig:
-    hub: dict[str, Any] = {} if revision is None else {"revision": revision}
+def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, hub: dict[str, Any]) -> PBLoraConfig:
     config = PeftConfig.from_pretrained(str(arm_id), **hub)
     if not isinstance(config, PBLoraConfig):
         raise ProsocialError(f"{arm_id} holds a {config.peft_type} adapter; load_arm takes PBLoRA adapters")

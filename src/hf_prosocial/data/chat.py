@@ -19,7 +19,7 @@ class MalformedRowError(ProsocialError):
 
 
 UNREAD = ("system", "tools", "images", "documents", "chat_template_kwargs")
-"""Columns that change what a model reads in TRL's formats; they are not read here, and without them a row is another."""
+"""Columns that change what a model reads in TRL's formats. They are not read here; without them a row is another."""
 _SHOWN_LINES = 10
 # A shorter prompt may well be what a reply begins with.
 _REPEATED_WORDS = 4

