@@ -2,15 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from support.models import PAD, random_base, tiny_tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from hf_prosocial import Preference, ProSocialProcessor, load_arm
 from hf_prosocial.decoding import GuidedPair
+from hf_prosocial.integrations.lm_eval import ProSocialLM
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
 CHOICES = [
@@ -56,11 +60,11 @@ def tasks(tmp_path):
     return tmp_path
 
 
-def harness(tasks, *model_args):
+def harness(tasks, *model_args, options=("--device", "cpu", "--batch_size", "2")):
     """Samples by task."""
     command = [sys.executable, "-c", "from hf_prosocial.cli import app; app()", "lm-eval", "--model", "prosocial"]
     command += ["--model_args", ",".join(model_args), "--tasks", "kindness,reply", "--include_path", str(tasks)]
-    command += ["--output_path", str(tasks / "out"), "--log_samples", "--device", "cpu", "--batch_size", "2"]
+    command += ["--output_path", str(tasks / "out"), "--log_samples", *options]
     environment = os.environ | {"HF_DATASETS_CACHE": str(tasks / "cache"), "HF_DATASETS_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -138,3 +142,30 @@ def test_a_pair_has_the_processors_distribution_and_loss(base, arm, tokenizer):
         pair(ids)
     with pytest.raises(ValueError, match="in training mode"):
         GuidedPair(base, arm.train(), PREFERENCE).train()(ids)
+
+
+def test_the_harness_own_options(tasks, saved_arm):
+    """Its default device, which is not here; a batch size that it finds; and the token that begins a text."""
+    original, arm = saved_arm
+    base = shutil.copytree(original, tasks / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    bos = tokenizer.bos_token
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
+    tokenizer.save_pretrained(base)
+    args = (f"base={base}", f"arm={arm}", "preference=empathy=0.7+truthfulness=0.3", "beta=0.8", "add_bos_token=True")
+    options = ("--device", "cuda", "--batch_size", "auto")
+    found = harness(tasks, *args, "trust_remote_code=True", options=options)
+    model = random_base("llama", seed=1)
+    check(found, model, load_arm(arm, model, tokenizer=tokenizer), tokenizer)
+
+
+def test_arguments_that_nothing_reads(saved_arm):
+    base, arm = saved_arm
+    with pytest.raises(ValueError, match=r"--model_args has peft, which nothing reads; there are base, arm,"):
+        ProSocialLM.create_from_arg_string(f"base={base},arm={arm},peft=x")
+    with pytest.raises(ValueError, match="--model_args: beta: "):
+        ProSocialLM.create_from_arg_string(f"base={base},arm={arm},beta=much")
+    with pytest.raises(ValueError, match="--model_args: arm: Field required"):
+        ProSocialLM.create_from_arg_string(f"base={base}")

@@ -6,14 +6,14 @@ from .base_record import check_names as check_names
 from .base_record import record_base as record_base
 from .dev import measure_on_dev as measure_on_dev
 from .load import load_arm as load_arm
+from .log_probs import PairReading as PairReading
+from .log_probs import pair_log_probs as pair_log_probs
 from .losses import pair_losses as pair_losses
 from .margins import Margins as Margins
 from .margins import Setting as Setting
 from .margins import margins_of as margins_of
 from .margins import measure_margins as measure_margins
 from .margins import score_pairs as score_pairs
-from .pair_log_probs import PairReading as PairReading
-from .pair_log_probs import pair_log_probs as pair_log_probs
 from .pair_trainer import PairTrainer as PairTrainer
 from .pictures import draw_training as draw_training
 from .recipe import PairRecipe as PairRecipe

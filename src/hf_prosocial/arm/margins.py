@@ -18,7 +18,7 @@ from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
 from .batch import collate
-from .pair_log_probs import pair_log_probs
+from .log_probs import pair_log_probs
 from .pair_reading import reading_of
 
 

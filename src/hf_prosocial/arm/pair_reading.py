@@ -14,7 +14,7 @@ from hf_prosocial.data import Pair, Pairs
 from hf_prosocial.models import plain_tokens
 
 from .batch import collate
-from .pair_log_probs import PairReading, pair_log_probs
+from .log_probs import PairReading, pair_log_probs
 
 _BORDERS = {torch.float64: 1e-6, torch.float32: 1e-4}
 """Nats per token. A leak between replies changes each token; too strict a border only costs time."""

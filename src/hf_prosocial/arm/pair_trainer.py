@@ -16,8 +16,8 @@ from hf_prosocial.errors import ProsocialError
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, reply_tokens
 from .compiling import compile_unadapted
+from .log_probs import pair_log_probs
 from .losses import length_free_margins, summed_margins
-from .pair_log_probs import pair_log_probs
 from .pair_reading import reading_of
 from .row_sampling import RowSampler
 from .training_figures import TrainingFigures

@@ -19,8 +19,8 @@ from .arguments import ArmTrainingArguments
 from .base_record import record_base
 from .batch import reply_tokens
 from .conflict import conflict_weights
+from .log_probs import pair_log_probs
 from .losses import chosen_losses, contrast_losses, length_free_margins, pair_losses
-from .pair_log_probs import pair_log_probs
 from .pair_trainer import PairTrainer
 from .pictures import draw_training
 from .preference_sampling import PreferenceSampler, Sampling

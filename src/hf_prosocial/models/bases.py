@@ -38,6 +38,7 @@ class BaseSource:
         gguf_file: in it, or None.
         description: how to say it.
         revision, token: of the Hub, where it is there.
+        trust_remote_code: run the code that comes with it.
     """
 
     location: str
@@ -45,6 +46,7 @@ class BaseSource:
     description: str
     revision: str | None = None
     token: str | bool | None = field(default=None, repr=False)
+    trust_remote_code: bool = False
 
     def load(
         self, dtype: torch.dtype | str = "auto", *, device: torch.device | str = "cpu"
@@ -92,7 +94,8 @@ class BaseSource:
 
     def _from(self, kind: Any, **options: Any) -> Any:
         try:
-            return kind.from_pretrained(self.location, **options, **self._hub())
+            code = {"trust_remote_code": True} if self.trust_remote_code else {}
+            return kind.from_pretrained(self.location, **options, **code, **self._hub())
         except OSError as error:
             if Path(self.location).is_dir():
                 raise
@@ -124,7 +127,11 @@ def preferred_device() -> torch.device:
 
 
 def find_base(
-    base: str | Path | None = None, *, revision: str | None = None, token: str | bool | None = None
+    base: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    trust_remote_code: bool = False,
 ) -> BaseSource:
     """Where a base is: a path (a directory, or a GGUF file) or a Hub id; by default SmolLM2-135M-Instruct.
 
@@ -135,6 +142,7 @@ def find_base(
         base: as above.
         revision: of a model on the Hub: a branch, a tag or a commit.
         token: for a model on the Hub; by default the one logged in with.
+        trust_remote_code: run the code that comes with a directory or a model on the Hub.
 
     Raises:
         FileNotFoundError: a path where nothing is.
@@ -147,10 +155,10 @@ def find_base(
             raise FileNotFoundError(f"no file {path}")
         return BaseSource(str(path.parent), path.name, f"the file {path}")
     if base is not None and Path(base).is_dir():
-        return BaseSource(str(base), None, f"the directory {base}")
+        return BaseSource(str(base), None, f"the directory {base}", trust_remote_code=trust_remote_code)
     if base is not None and str(base) != SMOLLM2:
         _check_hub_id(str(base))
-        return BaseSource(str(base), None, f"the Hub model {base}", revision, token)
+        return BaseSource(str(base), None, f"the Hub model {base}", revision, token, trust_remote_code)
     spec = find_spec(_SMOLLM2_PACKAGE)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(folder).glob("*.gguf")):
