@@ -39,7 +39,7 @@ def figures() -> list[Figure]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    graph = grimp.build_graph(PACKAGE, include_external_packages=False)
+    graph = grimp.build_graph(PACKAGE, include_external_packages=False, cache_dir=None)
     return [
         Figure(f"functions over {LONG_FUNCTION} lines", [_said(*one) for one in functions if _lines(one[1]) > 40], 8),
         Figure(f"files over {LONG_FILE} lines", [str(path) for path in trees if _length(path) > LONG_FILE], 0),

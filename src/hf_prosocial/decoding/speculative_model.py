@@ -22,7 +22,11 @@ from .guided_model import GuidedModel
 from .guided_processor import GuidedProcessor
 from .rotary import rotary_change
 from .vocabulary import shared_width
+from .way import way_of
 from .wrapping_model import WrappingModel
+
+# What transformers says of models whose cache takes no rejected token back.
+_CANNOT_DRAFT = ("Assisted decoding requires a cache", "is not compatible with `cache`")
 
 
 class _Latest(threading.local):
@@ -51,7 +55,8 @@ class SpeculativeGuidedModel(WrappingModel):
         draft_tokens: γ >= 1. More pay where the ARM is much smaller and often right.
 
     Raises:
-        ValueError: bad arguments; at generate, several prompts, beams, padding, or a second guide.
+        ValueError: bad arguments, or a base without a cache; at generate, several prompts, beams, padding, a second
+            guide, or a base that transformers cannot draft for.
 
     Source: METHOD, section 3; speculative sampling, arXiv 2211.17192, algorithm 1.
     """
@@ -70,6 +75,11 @@ class SpeculativeGuidedModel(WrappingModel):
         check_strength(beta, safe_set)
         if draft_tokens < 1:
             raise ProsocialError(f"draft_tokens must be 1 or more, found {draft_tokens}")
+        if not way_of(base).cached:
+            raise ProsocialError(
+                f"{type(base).__name__} has no cache that gives what whole rows give, which drafting stands on; guide "
+                "by ProSocialProcessor(arm, preference)"
+            )
         super().__init__(base.config)
         tuner = tuner_of(arm)
         tuner.refuse_edited_base()
@@ -101,7 +111,15 @@ class SpeculativeGuidedModel(WrappingModel):
         if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens") is not None:
             raise ProsocialError("the ARM drafts already; no other assistant, and no prompt lookup")
         generation: Any = super()
-        return generation.generate(*args, assistant_model=self.arm.base_model.model, **kwargs)
+        try:
+            return generation.generate(*args, assistant_model=self.arm.base_model.model, **kwargs)
+        except (ValueError, RuntimeError) as error:
+            if not any(reason in str(error) for reason in _CANNOT_DRAFT):
+                raise
+            raise ProsocialError(
+                f"{type(self.base).__name__} cannot be drafted for ({error}); guide by ProSocialProcessor(arm, "
+                "preference)"
+            ) from error
 
     def forward(
         self,

@@ -17,7 +17,7 @@ from hf_prosocial.records import VECTOR_NAME, VectorRecord
 
 from .checkpoint import Checkpoint
 from .gaps import from_gaps
-from .shard import TensorEntry, read_header, read_metadata
+from .shard import FLOATING, TensorEntry, read_header, read_metadata
 
 FORMAT = "hf_prosocial.harm_vector.1"
 CHECKSUM = "sha256"
@@ -106,6 +106,9 @@ def _record_of(file: Path, metadata: dict[str, str]) -> VectorRecord:
         record = VectorRecord.from_dict(content)
     except ProsocialError as error:
         raise ProsocialError(f"{file}: {error}") from error
+    unknown = sorted({tensor.dtype for tensor in record.tensors.values()} - FLOATING.keys())
+    if unknown:
+        raise ProsocialError(f"{file} says that its base has the dtypes {unknown}; {', '.join(FLOATING)} can be edited")
     kept = sum(tensor.kept for tensor in record.tensors.values())
     if kept != record.kept:
         raise ProsocialError(f"{file} says that it keeps {record.kept} entries, and {kept} in its tensors")

@@ -14,6 +14,7 @@ from .generation import prompt_text as prompt_text
 from .generation import replies_to as replies_to
 from .identity import RECORDED_DTYPES as RECORDED_DTYPES
 from .identity import base_parameters as base_parameters
+from .identity import hash_of as hash_of
 from .identity import tokenizer_hash as tokenizer_hash
 from .identity import weight_hash as weight_hash
 from .identity import weight_hashes as weight_hashes
@@ -25,8 +26,11 @@ from .likelihood import right_answers as right_answers
 from .likelihood import text_loss as text_loss
 from .likelihood import window_losses as window_losses
 from .model_weights import ModelWeights as ModelWeights
+from .model_weights import NamedWeights as NamedWeights
 from .sharing import sharing_weights as sharing_weights
 from .sketch import Distance as Distance
 from .sketch import distance as distance
 from .sketch import sketch_of as sketch_of
+from .stored_state import load_stored as load_stored
+from .stored_state import stored_state as stored_state
 from .writes import Written as Written

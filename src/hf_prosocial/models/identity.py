@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
@@ -22,14 +23,19 @@ def weight_hash(model: nn.Module, dtype: torch.dtype) -> str:
     Raises:
         ValueError: weights without data (on the meta device).
     """
+    return hash_of(base_parameters(model), dtype)
+
+
+def hash_of(weights: Mapping[str, Tensor], dtype: torch.dtype) -> str:
+    """`weight_hash` of tensors by name; those that hold whole numbers are hashed as they are."""
     digest = hashlib.sha256()
-    for name, weight in sorted(base_parameters(model).items()):
+    for name, weight in sorted(weights.items()):
         if weight.is_meta:
             raise ProsocialError(
                 f"cannot hash {name!r}: it has no data (meta device); load the model into memory first"
             )
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-        values = weight.detach().to(dtype).contiguous().flatten().cpu()
+        values = weight.detach().to(dtype if weight.is_floating_point() else weight.dtype).contiguous().flatten().cpu()
         digest.update(values.view(torch.uint8).numpy())
     return digest.hexdigest()
 

@@ -1,22 +1,24 @@
 """A loaded model's weights, for sketches."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import nn
+from torch import Tensor, nn
 
 from .identity import base_parameters
 
 
-class ModelWeights:
-    """The weights of a model, adapters left out, as `Weights`.
+class NamedWeights:
+    """Tensors in memory, as `Weights`.
 
     Args:
-        model: loaded into memory.
+        weights: by name.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._weights = base_parameters(model)
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
 
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every weight, by name."""
@@ -35,3 +37,14 @@ class ModelWeights:
         weight = self._weights[name].detach()
         wide = torch.promote_types(weight.dtype, torch.float32)
         return float(torch.linalg.vector_norm(weight, dtype=wide) / max(weight.numel(), 1) ** 0.5)
+
+
+class ModelWeights(NamedWeights):
+    """The weights of a model, adapters left out, by their names in memory.
+
+    Args:
+        model: loaded into memory.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(base_parameters(model))
