@@ -14,7 +14,7 @@ from hf_prosocial import GenArmProcessor, GuidedModel, Preference, ProSocialProc
 from hf_prosocial.models import sharing_weights
 from hf_prosocial.preference import OBJECTIVES
 
-THREADS, REQUESTS = 8, 64
+THREADS, REQUESTS = 8, 32
 
 
 def requests(names=OBJECTIVES):
@@ -105,10 +105,10 @@ def test_tasks_of_an_event_loop(pair):
 def test_genarm(pair):
     base, _ = pair
     genarm = random_genarm("llama", seed=2)
-    check(lambda inputs, p: text(base, inputs, logits_processor=[GenArmProcessor(genarm, p)]), requests(NAMES)[:24])
+    check(lambda inputs, p: text(base, inputs, logits_processor=[GenArmProcessor(genarm, p)]), requests(NAMES)[:16])
 
 
 def test_one_speculative_model_for_all(pair):
     base, _ = pair
     guided = SpeculativeGuidedModel(base, random_arm("llama", seed=5), Preference.one_hot("empathy"))
-    check(lambda inputs, p: text(guided, inputs), requests()[:32])
+    check(lambda inputs, p: text(guided, inputs), requests()[:16])

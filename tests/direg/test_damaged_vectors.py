@@ -125,7 +125,7 @@ def test_a_record_whose_counts_contradict_each_other(vector):
             HarmVector(file)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_flipped_bytes_are_refused_or_change_nothing(vector, tmp_path, data):
     _, file = vector

@@ -40,10 +40,9 @@ def generate(model, inputs, *processors, seed=0, **options):
         return model.generate(
             **inputs,
             logits_processor=list(processors),
-            max_new_tokens=12,
             return_dict_in_generate=True,
             output_scores=True,
-            **options,
+            **({"max_new_tokens": 12} | options),
         )
 
 
