@@ -7,7 +7,8 @@ from pathlib import Path
 
 STUDY = Path(__file__).parent.parent / "study" / "smollm2"
 SHORT = ("startup", "same_weights", "processor", "decode", "training", "direg", "accuracy")
-NAMES = (*SHORT, "speculation", "decode_gpu", "quality", "conflicts", "separability", "evaluation", "frontier")
+LONG = ("speculation", "decode_gpu", "quality", "conflicts", "separability", "evaluation", "frontier")
+NAMES = (*SHORT, "conformance", "threads", *LONG)
 
 
 def main(arguments: list[str]) -> int:
