@@ -4,7 +4,7 @@ VENV := .venv
 CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest docs bench format clean
+.PHONY: demo test test-oldest conformance docs bench format clean
 
 demo: $(VENV)/ready
 	$(BIN)/prosocial demo
@@ -23,6 +23,10 @@ test: $(VENV)/ready
 test-oldest:
 	$(MAKE) .venv-oldest/ready VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 	HF_HUB_OFFLINE=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning
+
+# Every decoder family that can be built small, in every use; `make test` tries the most used ones.
+conformance: $(VENV)/ready
+	CONFORMANCE=all HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 tests/conformance
 
 docs: $(VENV)/docs-ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers.utils import logging
 
 from benchmarks.goals import Goal, report
 from hf_prosocial.io import markdown_table, progress_bar, write_text
@@ -33,8 +34,8 @@ def run() -> bool:
     from conformance.uses import USES, outcome
 
     torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     found: dict[str, dict[str, str]] = {}
     broken = []
     with progress_bar(len(FAMILIES) * len(USES), "conformance", "use") as progress, warnings.catch_warnings():

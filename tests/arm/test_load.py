@@ -227,3 +227,17 @@ def test_subfolder_token_and_the_recorded_revision_reach_the_base(saved, monkeyp
     load_arm(saved / "repository", "org/other", subfolder="nested", token="hf_x")
     assert {(location, revision) for _, location, revision, _ in asked} == {("org/other", None)}
     assert "hf_x" not in repr(find_base("org/base", token="hf_x"))
+
+
+def test_a_frozen_arm_stays_frozen(saved):
+    arm = load_arm(saved / "arm", random_base("llama", seed=1))
+    with arm.disable_adapter():
+        assert not any(weight.requires_grad for weight in arm.parameters())
+    arm.base_model.disable_adapter_layers()
+    arm.base_model.enable_adapter_layers()
+    assert not any(weight.requires_grad for weight in arm.parameters())
+    arm.set_adapter("default")
+    assert all(weight.requires_grad for name, weight in arm.named_parameters() if "pblora_" in name)
+    with arm.disable_adapter():
+        pass
+    assert all(weight.requires_grad for name, weight in arm.named_parameters() if "pblora_" in name)

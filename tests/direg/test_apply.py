@@ -281,3 +281,23 @@ def test_a_scale_below_zero_would_add_harm(copies, tmp_path, scale):
         with pytest.raises(ValueError, match="scale must be a finite number, 0 or more"):
             edit()
     assert not (tmp_path / "out").exists()
+
+
+def test_links_are_not_followed_but_for_the_hubs_cache(copies, tmp_path):
+    base, harmful = copies
+    vector = HarmVector.extract(base, harmful, 0.1, out=tmp_path / "vector.safetensors")
+    (tmp_path / "secret.json").write_text("{}")
+    (base / "notes.json").symlink_to(tmp_path / "secret.json")
+    vector.subtract(base, 1.0, tmp_path / "safe")
+    assert not (tmp_path / "safe" / "notes.json").exists()
+    assert "notes.json" in json.loads((tmp_path / "safe" / "prosocial.json").read_text())["left_out"]
+    (base / "notes.json").unlink()
+    snapshot, blobs = tmp_path / "cache" / "snapshots" / "abc", tmp_path / "cache" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for file in base.iterdir():
+        shutil.copy(file, blobs / f"{file.name}.blob")
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}.blob")
+    vector.subtract(snapshot, 1.0, tmp_path / "again")
+    names = {file.name for file in (tmp_path / "safe").iterdir()}
+    assert {file.name for file in (tmp_path / "again").iterdir()} == names

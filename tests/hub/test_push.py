@@ -204,7 +204,10 @@ def test_what_must_not_be_published(safe, tmp_path):
     (tmp_path / "lora" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "prosocial.json").write_text("{")
+    shutil.copytree(safe, tmp_path / "linked")
+    (tmp_path / "linked" / "notes.txt").symlink_to(tmp_path / "base" / "config.json")
     for folder, message in (
+        ("linked", "has links to files elsewhere, which are not pushed: notes.txt"),
         ("copy", "a fine-tuned copy; it may comply with harmful requests and is never pushed"),
         ("added", "had a harm vector added to it"),
         ("negative", "had a harm vector added to it"),

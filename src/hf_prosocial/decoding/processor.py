@@ -18,7 +18,7 @@ class ProSocialProcessor(GuidedProcessor):
         model.generate(**inputs, logits_processor=[processor])
 
     It works with greedy search, sampling, beams, several sequences a prompt, left-padded batches, assisted and
-    prompt-lookup decoding, and pipelines; one instance serves any number of prompts, one call of generate at a time.
+    prompt-lookup decoding, and pipelines; one instance serves any number of prompts, in several threads too.
 
     Guidance sharpens: where π_r says what π_s says, π_s · π_r^β is π_s^(1+β). To sample with the base's own spread,
     give `generate` a temperature of 1 + β (times one's own); greedy search does not mind.
@@ -30,12 +30,13 @@ class ProSocialProcessor(GuidedProcessor):
         safe_set: ε in (0, 1]: a token is kept only if π_s(token) >= ε · max π_s; None keeps all.
         tokenizer: the base's, to check that it is the ARM's and to know its padding, both of prompts and of the
             vocabulary. Without it the ids must agree by the caller's word: only the width of the scores is checked.
-        prompt_attention_mask: (prompts, length), the mask given to generate; needed only where padding cannot be told
-            from the ids. It binds the processor to one batch of prompts.
+        prompt_attention_mask: (prompts, length), the prompts' mask. Inside generate the processor finds it; needed only
+            where something else calls, and padding cannot be told from the ids. It binds the processor to one batch.
 
     Raises:
         ValueError: bad arguments here; at a call, anything under which guidance would be wrong: empty `input_ids`
-            (`inputs_embeds`), another tokenizer or vocabulary, ambiguous padding or preferences, scores that are NaN.
+            (`inputs_embeds`), another tokenizer or vocabulary, ambiguous padding or preferences, padding on the right,
+            images or a source text that the ARM does not see, tokens that only a cache holds, scores that are NaN.
         GuidanceLostError: assisted decoding whose assistant has another tokenizer.
 
     Source: ProSocialAlign, section GUI-Gen (METHOD, section 3).

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from hf_prosocial.io import directory_beside, progress_bar
+from hf_prosocial.io import directory_beside, leads_out, progress_bar
 from hf_prosocial.records import RECORD_NAME
 
 from .checkpoint import Checkpoint, chunks, is_weights
@@ -36,14 +36,16 @@ def write_edited(base: Checkpoint, out: Path, edit: Edit) -> Written:
     """Write `base` into the empty directory `out`, edited; the same shard names, headers and index.
 
     Bytes that `edit` does not touch are copied as they are. Other files of the directory come along (configuration,
-    tokenizer, chat template), but no weights in other formats, no README (it is the base's card), no folders.
+    tokenizer, chat template), but no weights in other formats, no README (it is the base's card), no folders, and
+    nothing that a link brings in from elsewhere.
     """
     left_out: list[str] = []
     weights = {file.name for file in base.files}
     for file in sorted(base.folder.iterdir()):
         if file.name in weights:
             continue
-        if not file.is_file() or is_weights(file) or file.name in ("README.md", RECORD_NAME) or file.name[0] == ".":
+        unwanted = is_weights(file) or file.name in ("README.md", RECORD_NAME) or file.name[0] == "."
+        if not file.is_file() or unwanted or leads_out(file):
             left_out.append(file.name)
         else:
             shutil.copy(file, out / file.name)

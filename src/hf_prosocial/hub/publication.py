@@ -6,6 +6,7 @@ from typing import Literal
 
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import leads_out
 from hf_prosocial.records import (
     ADDED,
     CHOICE,
@@ -55,6 +56,9 @@ def open_publication(directory: str | Path) -> Publication:
     folder = Path(directory)
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {folder}")
+    links = [file.name for file in sorted(folder.iterdir()) if leads_out(file)]
+    if links:
+        raise ProsocialError(f"{folder} has links to files elsewhere, which are not pushed: {', '.join(links)}")
     record = read_publication(folder / RECORD_NAME) if (folder / RECORD_NAME).is_file() else None
     if isinstance(record, CopyRecord):
         raise ProsocialError(f"{folder} holds a {record.kind}; it may comply with harmful requests and is never pushed")

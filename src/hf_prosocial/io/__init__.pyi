@@ -7,6 +7,7 @@ from .keeping import kept as kept
 from .lines import append_json_lines as append_json_lines
 from .lines import mend_lines as mend_lines
 from .lines import whole_lines_of as whole_lines_of
+from .links import leads_out as leads_out
 from .markdown import markdown_table as markdown_table
 from .progress import progress_bar as progress_bar
 from .recipes import changed as changed

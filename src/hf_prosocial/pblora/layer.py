@@ -191,6 +191,10 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             )
             self.preference_state.merged_adapters.discard(adapter)
 
+    def enable_adapters(self, enabled: bool) -> None:
+        """Switch the adapters on or off. What is frozen stays so: PEFT's own would make a guide trainable again."""
+        self._disable_adapters = not enabled
+
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """True: with one preference in force, the update is an ordinary ΔW."""
         return True
