@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +19,8 @@ from hf_prosocial.records import BaseUsed, PairsUsed, TrainingRecord
 from .arguments import PairTrainingArguments
 from .reference import with_reference
 
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+DtypeName = Literal["auto", "bfloat16", "bf16", "float16", "fp16", "float32", "fp32", "float64"]
 _RECORDED_PACKAGES = ("hf-prosocial", "torch", "transformers", "peft", "accelerate")
 logger = logging.getLogger(__name__)
 
@@ -30,15 +32,22 @@ class PairRecipe:
     train_data: str = field(metadata={"help": "preference pairs, JSON lines: attribute, prompt, chosen, rejected"})
     dev_data: str | None = field(default=None, metadata={"help": "held-out pairs; margins are measured on them"})
     base: str = field(default=SMOLLM2, metadata={"help": "base model: a directory, a .gguf file or a Hub id"})
-    base_dtype: str = field(default="auto", metadata={"help": "dtype to train the base in: auto, bfloat16, ..."})
+    base_dtype: DtypeName = field(default="auto", metadata={"help": "dtype to train the base in: auto, bfloat16, ..."})
     attn_implementation: str = field(default="sdpa", metadata={"help": "sdpa, or eager: quicker on some processors"})
     objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES), metadata={"help": "names, in order"})
-    target_modules: list[str] | None = field(default=None, metadata={"help": "modules to adapt; PEFT's by default"})
+    target_modules: list[str] | Literal["all-linear"] | None = field(
+        default=None, metadata={"help": "modules to adapt, or all-linear; PEFT's by default"}
+    )
     lora_dropout: float = field(default=0.0, metadata={"help": "dropout on the adapter's input"})
     reference_log_probs: str | None = field(
         default=None, metadata={"help": "where relative_to_base keeps the base's log-probabilities, run once"}
     )
     max_length: int = field(default=512, metadata={"help": "most tokens of prompt and reply; longer rows are left out"})
+
+    @property
+    def targets(self) -> list[str] | str | None:
+        """`target_modules` as PEFT takes it: an option gives a list, of which "all-linear" is no name."""
+        return "all-linear" if self.target_modules == ["all-linear"] else self.target_modules
 
 
 @dataclass
@@ -88,7 +97,7 @@ def prepare(material: Material, recipe: PairRecipe, training: PairTrainingArgume
     """
     base = material.base
     if recipe.base_dtype != "auto":
-        base.to(getattr(torch, recipe.base_dtype))
+        base.to(getattr(torch, _DTYPES.get(recipe.base_dtype, recipe.base_dtype)))
     base.set_attn_implementation(recipe.attn_implementation)
     file = recipe.reference_log_probs
     if file is None:

@@ -37,7 +37,7 @@ class ArmRecipe(PairRecipe):
             r2=self.r2,
             lora_alpha=self.lora_alpha,
             lora_dropout=self.lora_dropout,
-            target_modules=self.target_modules,
+            target_modules=self.targets,
             task_type="CAUSAL_LM",
         )
 

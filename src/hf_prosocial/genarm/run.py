@@ -46,7 +46,7 @@ def train_genarm_from(arguments: list[str]) -> Path:
         r=recipe.r,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.target_modules,
+        target_modules=recipe.targets,
         task_type="CAUSAL_LM",
     )
     arm, logs = train_genarm(

@@ -31,6 +31,6 @@ from .sharing import sharing_weights as sharing_weights
 from .sketch import Distance as Distance
 from .sketch import distance as distance
 from .sketch import sketch_of as sketch_of
-from .stored_state import load_stored as load_stored
-from .stored_state import stored_state as stored_state
+from .stored import load_stored as load_stored
+from .stored import stored_state as stored_state
 from .writes import Written as Written
