@@ -4,15 +4,14 @@ import pytest
 from peft import get_peft_model
 from support.models import random_base
 
-from hf_prosocial import ArmTrainingArguments
 from hf_prosocial.arm.run import ArmRecipe
-from hf_prosocial.io import parse_recipe
+from hf_prosocial.io import parse_fields
 from hf_prosocial.pblora.layer import PBLoraLayer
 
 
 def parsed(tmp_path, *options, file=""):
-    (tmp_path / "recipe.yaml").write_text(f"train_data: pairs.jsonl\noutput_dir: {tmp_path}\nuse_cpu: true\n{file}")
-    return parse_recipe(["--config", str(tmp_path / "recipe.yaml"), *options], ArmRecipe, ArmTrainingArguments)[0]
+    (tmp_path / "recipe.yaml").write_text(f"train_data: pairs.jsonl\n{file}")
+    return parse_fields(["--config", str(tmp_path / "recipe.yaml"), *options], ArmRecipe)
 
 
 def test_all_linear(tmp_path):
