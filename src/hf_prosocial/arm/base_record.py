@@ -134,7 +134,10 @@ def _other_weights(arm_id: str | Path, record: BaseRecord, model: PreTrainedMode
             known = ", ".join(str(one).removeprefix("torch.") for one in RECORDED_DTYPES)
             return [f"base_weights: the base is in {dtype}, but weights are recorded for {known} only"]
         return [f"base_weights: this base has other weights than {expected[:12]}..., which the adapter was trained on"]
-    off = distance(read_sketch(record.base_sketch, arm_id), ModelWeights(model), hashed=expected is not None)
+    try:
+        off = distance(read_sketch(record.base_sketch, arm_id), ModelWeights(model), hashed=expected is not None)
+    except ProsocialError as error:
+        raise ProsocialError(f"{arm_id}: {error}") from error
     if not off.same:
         return [f"base_weights: the adapter was trained on other weights than this base's: {off}"]
     logger.warning("%s was trained on this base in another storage: %s", arm_id, off)

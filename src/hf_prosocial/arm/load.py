@@ -1,11 +1,13 @@
 """load_arm: an adapter and its base, checked against each other, ready to guide."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
@@ -76,14 +78,16 @@ def load_arm(
         if tokenizer is None and config.tokenizer_hash is not None and "tokenizer" not in allow_mismatch:
             tokenizer = source.load_tokenizer()
     check_base(arm_id, config, model, tokenizer, allow_mismatch)
-    arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
+    with _named(arm_id, "adapter_model.safetensors"):
+        arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
     arm.requires_grad_(False)
     tuner_of(arm).note_base()
     return arm.eval()
 
 
 def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, hub: dict[str, Any]) -> PBLoraConfig:
-    config = PeftConfig.from_pretrained(str(arm_id), **hub)
+    with _named(arm_id, "adapter_config.json"):
+        config = PeftConfig.from_pretrained(str(arm_id), **hub)
     if not isinstance(config, PBLoraConfig):
         raise ProsocialError(f"{arm_id} holds a {config.peft_type} adapter; load_arm takes PBLoRA adapters")
     if objectives is not None:
@@ -93,3 +97,22 @@ def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, hub: d
         config.objectives = tuple(objectives)
         config.name_objectives()
     return config
+
+
+# What PEFT and safetensors raise at files that are damaged or not theirs.
+_DAMAGED = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+
+
+@contextmanager
+def _named(arm_id: str | Path, file: str) -> Generator[None]:
+    """Say which file it is that PEFT could not read."""
+    try:
+        yield
+    except OSError:
+        raise
+    except _DAMAGED as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ProsocialError(
+            f"{Path(arm_id) / file if Path(arm_id).is_dir() else f'{file} of {arm_id}'} holds no adapter that can be "
+            f"read ({type(error).__name__}: {first}); save or download it again"
+        ) from error

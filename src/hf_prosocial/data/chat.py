@@ -140,5 +140,6 @@ def are_messages(messages: Any) -> bool:
     return (
         isinstance(messages, list)
         and bool(messages)
-        and all(isinstance(one, dict) and isinstance(one.get("content"), str) and one.get("role") for one in messages)
+        and all(isinstance(one, dict) and isinstance(one.get("content"), str) for one in messages)
+        and all(isinstance(one.get("role"), str) and one["role"] for one in messages)
     )

@@ -123,7 +123,7 @@ def _pairs_of(
 ) -> list[Pair]:
     row = row_of(row, FIELDS)
     names = row["attribute"] if isinstance(row["attribute"], list) else [row["attribute"]]
-    unknown = [name for name in names if name not in objectives]
+    unknown = [name for name in names if not isinstance(name, str) or name not in objectives]
     if unknown or not names:
         raise MalformedRowError("unknown attribute", f"{row['attribute']!r} is not among {list(objectives)}")
     if len(set(names)) < len(names):

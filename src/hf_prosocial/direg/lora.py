@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -122,8 +124,12 @@ def _check_config(folder: Path, config: dict) -> None:
             f"{folder} uses {', '.join(on)}, which is more than W + s · B · A; merge the adapter with PEFT's "
             "merge_and_unload, save the whole model and give that directory"
         )
+    pattern = config.get("alpha_pattern") or {}
+    alphas = [config.get("lora_alpha"), *(pattern.values() if isinstance(pattern, dict) else [None])]
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) and isfinite(one) for one in alphas):
+        raise ProsocialError(f"{folder / CONFIG} has no numbers as lora_alpha and alpha_pattern, found {alphas}")
     begun = config.get("init_lora_weights", True)
-    if begun not in _OF_THE_BASE:
+    if not isinstance(begun, str | bool | None) or begun not in _OF_THE_BASE:
         raise ProsocialError(
             f"{folder} was begun by init_lora_weights={begun!r}, which changes the base's weights too, so that its "
             "factors are not what it adds to the base; PEFT's save_pretrained(..., "
@@ -136,7 +142,13 @@ def _check_config(folder: Path, config: dict) -> None:
 def _read_factors(folder: Path, config: dict, base: Checkpoint) -> dict[str, LowRank]:
     found: dict[str, dict[str, Tensor]] = {}
     transposed: dict[str, bool] = {}
-    for key, values in load_file(folder / WEIGHTS).items():
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ProsocialError(
+            f"{folder / WEIGHTS} is not a whole safetensors file ({error}); save or download it again"
+        ) from error
+    for key, values in weights.items():
         suffix = next((suffix for suffix in _FACTORS if key.endswith(suffix)), None)
         if suffix is None and _is_of_base(key, values, base):
             continue

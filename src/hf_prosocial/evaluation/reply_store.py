@@ -65,7 +65,7 @@ class ReplyStore:
 
     def _check_header(self, line: str, settings: dict[str, Any]) -> None:
         try:
-            found = json.loads(line)["settings"]
+            found = dict(json.loads(line)["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise ProsocialError(f"{self.path} does not begin with settings; it is no file of replies") from error
         if found != settings:
@@ -79,6 +79,8 @@ class ReplyStore:
         try:
             row = json.loads(line)
             reply = row.pop("reply")
+            if not all(isinstance(one, str) for one in (reply, *row.values())):
+                raise TypeError("a value that is no text")
             return ReplyKey(**row), reply
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProsocialError(f"{self.path}, line {number}: no reply ({error})") from error

@@ -229,8 +229,9 @@ def _pairs(sketch: Sketch, weights: Weights) -> Iterator[_Pair]:
         own = half_ulp(recorded, held_in(recorded, sketch.dtype))
         other = half_ulp(found, held_in(found, weights.dtype(name)))
         moved = np.abs(recorded - found) > other
-        # A rounding to fp16 may have come between, and moves by an eighth of what one to bf16 does.
-        storage = 1.13 * (own + other)
+        # A rounding to fp16 may have come between: it moves by an eighth of what one to bf16 does, and the smallest
+        # numbers, which lie 2⁻²⁴ apart there, by half of that.
+        storage = 1.13 * (own + other) + 2.0**-25
         yield _Pair(recorded, found, moved, storage, step_of(recorded, own), step_of(found, other))
 
 

@@ -18,6 +18,13 @@ class PBLoraType(str, Enum):  # noqa: UP042
 
 # Keys that [PARM] also writes, each with the only value that this adapter honours.
 _PARM_DEFAULTS: dict[str, Any] = {"bias": "none", "modules_to_save": None, "init_lora_weights": True}
+# What is recorded of the base, and its kinds.
+_RECORDED: dict[str, type] = {
+    "base_weight_hashes": dict,
+    "base_sketch": dict,
+    "tokenizer_hash": str,
+    "chat_template": str,
+}
 
 
 @dataclass
@@ -88,6 +95,9 @@ class PBLoraConfig(PeftConfig):
             raise ProsocialError(f"lora_alpha must be above 0, found {self.lora_alpha!r}")
         if not 0 <= self.lora_dropout < 1:
             raise ProsocialError(f"lora_dropout must be in [0, 1), found {self.lora_dropout!r}")
+        for name, kind in _RECORDED.items():
+            if not isinstance(getattr(self, name), kind | None):
+                raise ProsocialError(f"{name} must be a {kind.__name__} or null, found {getattr(self, name)!r:.80}")
 
     def name_objectives(self) -> None:
         """Bring `objectives` and `obj_num` into agreement; called again where a caller names them later.
