@@ -61,7 +61,7 @@ def test_it_is_published_loaded_and_checked(trained, saved_arm, tokenizer, tmp_p
     ids = torch.tensor([[5, 6, 7]])
     with processor.must_guide():
         base.generate(ids, logits_processor=[processor], max_new_tokens=2)
-    comparisons = Reproduction(tmp_path / "page" / "prosocial.json").check()
+    comparisons = Reproduction(tmp_path / "page" / "prosocial.json", base=str(saved_arm[0])).check()
     assert {one.what for one in comparisons if one.holds}
     beside = Path(trained) / "prosocial.json"
     beside.write_text((tmp_path / "page" / "prosocial.json").read_text())

@@ -129,15 +129,6 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
     other = tokenize_rows(rows(("wit", "calm"), 4), tokenizer, ("wit", "calm"), max_length=80)
     with pytest.raises(ValueError, match=r"labelled for \['wit', 'calm'\], the adapter has \['empathy'"):
         ArmTrainer(arm, training_arguments(tmp_path), other, tokenizer)
-    for changed, message in (
-        ({"sliding_window": 10}, "window of 10 tokens"),
-        ({"layer_types": ["recurrent"]}, "recurrent"),
-    ):
-        base = random_base("gemma3", seed=1)
-        for name, value in changed.items():
-            setattr(base.config, name, value)
-        with pytest.raises(ValueError, match=message):
-            ArmTrainer(random_arm("gemma3", seed=2, base=base), training_arguments(tmp_path), pairs, tokenizer)
     reentrant = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
     with pytest.raises(ValueError, match="must be non-reentrant"):
         ArmTrainer(arm, training_arguments(tmp_path, **reentrant), pairs, tokenizer)

@@ -70,7 +70,7 @@ def _window(wrapped: PreTrainedModel, longest: int) -> str | None:
 
 
 def _difference(model: nn.Module, pairs: list[Pair], packed: PairReading, apart: PairReading) -> str | None:
-    training = model.training
+    training = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad(), model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
@@ -79,7 +79,9 @@ def _difference(model: nn.Module, pairs: list[Pair], packed: PairReading, apart:
     except _CANNOT as error:
         return f"it does not take both replies in one ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
     finally:
-        model.train(training)
+        # Not model.train(): a frozen base stays in evaluation mode inside of an adapter that trains.
+        for module, before in training.items():
+            module.training = before
     tokens = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in pairs]).T.to(once.device)
     off = ((once - twice).abs() / tokens).max().item()
     if off <= _BORDERS.get(packed.dtype, _NARROW):

@@ -18,6 +18,7 @@ _USAGE: Any = typer.BadParameter.__mro__[2]
 # What Python's users pass by name, the command's users pass as an option.
 _FLAGS = (
     (r"allow_mismatch=\[([^\]]*)\]", lambda found: " ".join(f"--allow-mismatch {name}" for name in _names(found[1]))),
+    (r"allow_mismatch may name", lambda found: "--allow-mismatch may name"),
     (r"allow_mismatch=True", lambda found: "--allow-mismatch"),
     (r"\(base_model=, --base-model\)", lambda found: "(--base-model)"),
     (r"overwrite it\b", lambda found: "give --overwrite"),

@@ -43,7 +43,7 @@ def parse_recipe(arguments: Sequence[str], recipe: type[Recipe], training: type[
         OSError: no such file.
         ProsocialError: a file that is not a mapping, a key that nothing reads, or a value that cannot be.
     """
-    parser = _TrainingParser(cast(Any, training), prog="prosocial")
+    parser = _TrainingParser(cast(Any, training), prog="prosocial", allow_abbrev=False)
     content = _parsed(arguments, parser, recipe)
     fields = {field.name for field in dataclasses.fields(training) if field.init}
     return validated(recipe, {name: content[name] for name in _names(recipe) if name in content}), training(
@@ -58,7 +58,7 @@ def parse_fields(arguments: Sequence[str], recipe: type[Recipe]) -> Recipe:
 
 def given_fields(arguments: Sequence[str], recipe: type) -> dict[str, Any]:
     """What a file and options say of a dataclass's fields, unchecked; arguments and errors as of `parse_recipe`."""
-    return _parsed(arguments, _Parser(prog="prosocial"), recipe)
+    return _parsed(arguments, _Parser(prog="prosocial", allow_abbrev=False), recipe)
 
 
 def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the options") -> Recipe:
