@@ -56,7 +56,9 @@ def edit_model(vector: VectorFile, model: nn.Module, factor: float) -> None:
     for name, tensor in touched.items():
         if name not in weights or tuple(weights[name].shape) != tensor.shape:
             found = tuple(weights[name].shape) if name in weights else "nothing"
-            raise ProsocialError(f"the vector edits {name} of shape {tensor.shape}; the model has {found} there")
+            raise ProsocialError(
+                f"the vector {vector.file} edits {name} of shape {tensor.shape}; the model has {found} there"
+            )
     own = set(dict(model.named_parameters()))
     renamed = not touched.keys() <= own
     if renamed:

@@ -128,6 +128,8 @@ def _check_config(folder: Path, config: dict) -> None:
     alphas = [config.get("lora_alpha"), *(pattern.values() if isinstance(pattern, dict) else [None])]
     if not all(isinstance(one, int | float) and not isinstance(one, bool) and isfinite(one) for one in alphas):
         raise ProsocialError(f"{folder / CONFIG} has no numbers as lora_alpha and alpha_pattern, found {alphas}")
+    if not any(alphas):
+        raise ProsocialError(f"{folder / CONFIG} has a lora_alpha of 0, so that the adapter changes nothing")
     begun = config.get("init_lora_weights", True)
     if not isinstance(begun, str | bool | None) or begun not in _OF_THE_BASE:
         raise ProsocialError(

@@ -132,8 +132,15 @@ def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field) -> No
     elif origins & {str, int, float, Literal}:
         options["type"] = lambda text: None if text == "null" else text
     else:
-        options["type"] = yaml.safe_load
+        options["type"] = _yaml
     parser.add_argument(f"--{field.name}", **options)
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"not YAML: {' '.join(str(error).split())}") from error
 
 
 def _names(recipe: type) -> list[str]:
