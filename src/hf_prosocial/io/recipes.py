@@ -117,7 +117,12 @@ def _parsed(arguments: Sequence[str], parser: argparse.ArgumentParser, recipe: t
     parser.set_defaults(**content)
     for action in parser._actions:
         action.required = action.required and action.dest not in content
-    return vars(parser.parse_args(options))
+    try:
+        return vars(parser.parse_args(options))
+    except ProsocialError as error:
+        if chosen.config is None:
+            raise
+        raise ProsocialError(f"{chosen.config}, and the options over it: {error}") from error
 
 
 def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
