@@ -1,24 +1,11 @@
 """Decoder families of transformers as pico-models: small enough to run in a moment, with weights that have opinions."""
 
 import torch
+from support.models import SHAPE, VOCABULARY
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-VOCABULARY = 61
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 NO_SUCH = object()
 """In place of a value: the family's configuration does not take it."""
 EXPERTS = {

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from hf_prosocial.pblora import PBLoraConfig
-from support.models import _SHAPE, VOCABULARY, randomise
+from support.models import SHAPE, VOCABULARY, randomise
 
 _MAMBA = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "pad_token_id": 0}
 _HEADS = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 4, "mamba_chunk_size": 4}
@@ -23,20 +23,20 @@ MIXERS = {
     "falcon_mamba": (_MAMBA, ["in_proj", "x_proj"]),
     "mamba2": (_MAMBA | {"num_heads": 4, "head_dim": 8, "expand": 2, "n_groups": 1, "chunk_size": 4}, ["in_proj"]),
     "jamba": (
-        _SHAPE
+        SHAPE
         | {"mamba_d_state": 4, "attn_layer_offset": 0, "attn_layer_period": 2, "num_experts": 2}
         | {"expert_layer_offset": 0, "expert_layer_period": 2, "use_mamba_kernels": False},
         ["q_proj", "in_proj"],
     ),
-    "bamba": (_SHAPE | _HEADS | {"mamba_expand": 2, "attn_layer_indices": [0]}, ["q_proj", "in_proj"]),
-    "falcon_h1": (_SHAPE | _HEADS | {"mamba_expand": 2, "mamba_d_ssm": 32}, ["q_proj", "in_proj"]),
+    "bamba": (SHAPE | _HEADS | {"mamba_expand": 2, "attn_layer_indices": [0]}, ["q_proj", "in_proj"]),
+    "falcon_h1": (SHAPE | _HEADS | {"mamba_expand": 2, "mamba_d_ssm": 32}, ["q_proj", "in_proj"]),
     "rwkv": (
         {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16}
         | {"intermediate_size": 24, "context_length": 64},
         ["receptance", "key"],
     ),
     "recurrent_gemma": (
-        {**_SHAPE, "num_hidden_layers": 3, "intermediate_size": 48, "lru_width": 16, "attention_window_size": 8},
+        {**SHAPE, "num_hidden_layers": 3, "intermediate_size": 48, "lru_width": 16, "attention_window_size": 8},
         ["linear_x", "q_proj"],
     ),
     "gpt_neo": (
@@ -46,9 +46,9 @@ MIXERS = {
     ),
     "mpt": ({"vocab_size": VOCABULARY, "d_model": 16, "n_heads": 2, "n_layers": 2, "max_seq_len": 128}, ["Wqkv"]),
     "bloom": ({"vocab_size": VOCABULARY, "hidden_size": 16, "n_layer": 2, "n_head": 2}, ["query_key_value"]),
-    "phi3": (_SHAPE | {"original_max_position_embeddings": 14, "rope_parameters": _LONG}, ["qkv_proj"]),
+    "phi3": (SHAPE | {"original_max_position_embeddings": 14, "rope_parameters": _LONG}, ["qkv_proj"]),
     "qwen2_moe": (
-        _SHAPE | {"moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "num_experts": 4},
+        SHAPE | {"moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "num_experts": 4},
         ["q_proj", "v_proj"],
     ),
 }

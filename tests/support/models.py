@@ -21,7 +21,7 @@ VOCABULARY = 61
 PAD, BOS, EOS = 0, 1, 2
 FAMILIES = ("llama", "gpt2", "qwen2", "gemma3", "mixtral")
 
-_SHAPE = {
+SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -38,14 +38,14 @@ _SHAPE = {
 
 def config_of(family):
     if family == "llama":
-        return LlamaConfig(**_SHAPE)
+        return LlamaConfig(**SHAPE)
     if family == "qwen2":
-        return Qwen2Config(**_SHAPE)
+        return Qwen2Config(**SHAPE)
     if family == "gemma3":
         layers = ["sliding_attention", "full_attention"]
-        return Gemma3TextConfig(**_SHAPE, sliding_window=6, layer_types=layers, query_pre_attn_scalar=8)
+        return Gemma3TextConfig(**SHAPE, sliding_window=6, layer_types=layers, query_pre_attn_scalar=8)
     if family == "mixtral":
-        return MixtralConfig(**_SHAPE, num_local_experts=4, num_experts_per_tok=2)
+        return MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2)
     special = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
     return GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=128, **special)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_prosocial.data import Pair, Pairs
-from hf_prosocial.models import plain_tokens
+from hf_prosocial.models import CANNOT, plain_tokens
 
 from .batch import collate
 from .log_probs import PairReading, pair_log_probs
@@ -19,8 +19,6 @@ from .log_probs import PairReading, pair_log_probs
 _BORDERS = {torch.float64: 1e-6, torch.float32: 1e-4}
 """Nats per token. A leak between replies changes each token; too strict a border only costs time."""
 _NARROW = 0.05
-# What transformers' models raise at a mask of four dimensions that they do not take.
-_CANNOT = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +74,7 @@ def _difference(model: nn.Module, pairs: list[Pair], packed: PairReading, apart:
         with torch.no_grad(), model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
             once = torch.cat([_log_probs(model, pair, packed) for pair in pairs], dim=1)
             twice = torch.cat([_log_probs(model, pair, apart) for pair in pairs], dim=1)
-    except _CANNOT as error:
+    except CANNOT as error:
         return f"it does not take both replies in one ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
     finally:
         # Not model.train(): a frozen base stays in evaluation mode inside of an adapter that trains.

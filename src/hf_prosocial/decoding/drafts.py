@@ -1,6 +1,5 @@
 """A guide that drafts: its log-probabilities along one sequence, and tokens drawn from them."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,11 +13,12 @@ from hf_prosocial.pblora import PBLoraModel
 from hf_prosocial.precision import at_least_fp32
 
 from .guide import arm_reader
+from .per_thread import PerThread
 from .rotary import RotaryChange
 
 
-class _HeldSequence(threading.local):
-    """One sequence, its cache, and the logits of its last positions; each thread has its own."""
+class _HeldSequence(PerThread):
+    """One sequence, its cache, and the logits of its last positions."""
 
     def __init__(self) -> None:
         self.forget()

@@ -1,6 +1,5 @@
 """A second model that follows a generation, with a cache of its own kept in step by prefix."""
 
-import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -8,12 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .per_thread import PerThread
 from .prefix import PrefixHasher, longest_common_prefixes, same_prefix_parents
 from .reader import Reader
 
 
-class Held(threading.local):
-    """What is kept of a generation. Each thread has its own, because threads generate different texts at a time."""
+class Held(PerThread):
+    """What is kept of a generation."""
 
     def __init__(self) -> None:
         self.forget()
@@ -24,10 +24,6 @@ class Held(threading.local):
         self.rows: Tensor | None = None
         self.lanes: Tensor | None = None
         self.logits: Tensor | None = None
-
-    def __reduce__(self) -> tuple[type["Held"], tuple[()]]:
-        """A copy holds nothing: what is held is the thread's."""
-        return type(self), ()
 
 
 class Follower:

@@ -1,6 +1,5 @@
 """Guided inference as a transformers logits processor, whatever guides."""
 
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Self
@@ -19,17 +18,14 @@ from .guidance import check_strength, guided_log_probs
 from .guide import GuidanceLostError, Guide, check_evaluating
 from .lanes import Lanes
 from .padding import GivenMask, mask_from_padding
+from .per_thread import PerThread
 from .vocabulary import check_tokenizer, shared_width
 
 
-class _Here(threading.local):
+class _Here(PerThread):
     """The version of the weights that the thread's cache was made with."""
 
     version: int | None = None
-
-    def __reduce__(self) -> tuple[type["_Here"], tuple[()]]:
-        """A copy starts anew."""
-        return type(self), ()
 
 
 class GuidedProcessor(LogitsProcessor):

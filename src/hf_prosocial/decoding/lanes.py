@@ -1,22 +1,18 @@
 """Which preference each row of a generation belongs to."""
 
-import threading
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_prosocial.errors import ProsocialError
 
+from .per_thread import PerThread
 
-class _Seen(threading.local):
+
+class _Seen(PerThread):
     """The prompts of the thread's generation."""
 
     prompts: Tensor | None = None
-
-    def __reduce__(self) -> tuple[type["_Seen"], tuple[()]]:
-        """A copy starts anew."""
-        return type(self), ()
 
 
 class Lanes:

@@ -7,14 +7,14 @@ import torch
 from transformers import PreTrainedModel
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import agree, plain_tokens
+from hf_prosocial.models import CANNOT, agree, plain_tokens
 from hf_prosocial.pblora import PBLoraModel
 from hf_prosocial.precision import at_least_fp32
 
 from .guidance import guided_log_probs
 from .lanes import Lanes
 from .steps import Steps
-from .way import CANNOT, try_ways
+from .way import try_ways
 
 _TOKENS = 6
 _right: WeakKeyDictionary[PBLoraModel, None] = WeakKeyDictionary()

@@ -1,6 +1,5 @@
 """A large base, guided by a small ARM that drafts for it."""
 
-import threading
 from typing import Any
 
 from jaxtyping import Int
@@ -20,6 +19,7 @@ from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .guided_model import GuidedModel
 from .guided_processor import GuidedProcessor
+from .per_thread import PerThread
 from .rotary import rotary_change
 from .vocabulary import shared_width
 from .way import way_of
@@ -29,7 +29,7 @@ from .wrapping_model import WrappingModel
 _CANNOT_DRAFT = ("Assisted decoding requires a cache", "is not compatible with `cache`")
 
 
-class _Latest(threading.local):
+class _Latest(PerThread):
     """The drafts of the thread's last generation."""
 
     drafts: ArmDrafts | None = None

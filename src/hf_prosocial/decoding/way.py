@@ -11,13 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import agree, plain_tokens
+from hf_prosocial.models import CANNOT, agree, plain_tokens
 
 from .steps import Steps, crop
 
 _LENGTH, _PADDED, _PREFILLED = 9, 2, 4
-# What transformers' models raise where they cannot run a step at all.
-CANNOT = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 
 Logits = Float[Tensor, "rows vocabulary"]
 

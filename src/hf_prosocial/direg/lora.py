@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -126,7 +125,7 @@ def _check_config(folder: Path, config: dict) -> None:
         )
     pattern = config.get("alpha_pattern") or {}
     alphas = [config.get("lora_alpha"), *(pattern.values() if isinstance(pattern, dict) else [None])]
-    if not all(isinstance(one, int | float) and not isinstance(one, bool) and isfinite(one) for one in alphas):
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in alphas):
         raise ProsocialError(f"{folder / CONFIG} has no numbers as lora_alpha and alpha_pattern, found {alphas}")
     if not any(alphas):
         raise ProsocialError(f"{folder / CONFIG} has a lora_alpha of 0, so that the adapter changes nothing")

@@ -18,5 +18,4 @@ from .recipes import resume_asked as resume_asked
 from .recipes import validated as validated
 from .text import json_of as json_of
 from .text import json_rows as json_rows
-from .text import lines_of as lines_of
 from .text import read_text as read_text

@@ -55,12 +55,6 @@ def json_of(path: str | Path) -> Any:
         raise ProsocialError(f"{path} is not JSON ({error})") from error
 
 
-def lines_of(path: str | Path) -> list[str]:
-    """A text file's lines. Only line feeds end them: JSON strings may hold what else Python takes for an end."""
-    lines = read_text(path).split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
-
-
 def json_rows(path: str | Path) -> list[tuple[int, Any]]:
     """The rows of a file of JSON lines, or of one JSON array: each with its number from 1, as a line or as an object.
 
@@ -70,8 +64,9 @@ def json_rows(path: str | Path) -> list[tuple[int, Any]]:
         OSError: no such file.
         ProsocialError: it is not text, or begins as an array and is none.
     """
-    lines = lines_of(path)
-    filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    # Only line feeds end a line: JSON strings may hold what else Python takes for an end.
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    filled = [(number, line) for number, line in lines if line.strip()]
     if filled and filled[0][1].lstrip().startswith("["):
         try:
             whole = json_of(path)

@@ -46,11 +46,15 @@ def one_of(answer: str, labels: Sequence[str]) -> str | None:
     >>> one_of("It is safe.", ("harmful", "safe")) is None
     True
     """
-    # A chat template may open the reasoning itself, so that only its end is seen.
-    said = "" if "<think>" in answer and "</think>" not in answer else answer.rpartition("</think>")[2]
-    said = re.sub(r"^\W*(?:safety|answer|label|verdict)\s*:", "", said, flags=re.IGNORECASE)
+    said = re.sub(r"^\W*(?:safety|answer|label|verdict)\s*:", "", without_reasoning(answer), flags=re.IGNORECASE)
     said = said.strip(" \t\n\r\"'`*.!").casefold()
     return next((label for label in labels if label.casefold() == said), None)
+
+
+def without_reasoning(answer: str) -> str:
+    """What follows a model's reasoning; nothing where that did not end."""
+    # A chat template may open the reasoning itself, so that only its end is seen.
+    return "" if "<think>" in answer and "</think>" not in answer else answer.rpartition("</think>")[2]
 
 
 class AskedJudge:

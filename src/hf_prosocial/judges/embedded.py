@@ -22,7 +22,6 @@ from .labels import HARM, REFUSAL
 from .registry import Judge, JudgeConfig, JudgeContext, Role, Scorer, register_judge
 
 WEIGHTS = "heads.safetensors"
-"""As a vector, an ARM or heads: those that the package holds, of SmolLM2-135M-Instruct."""
 logger = logging.getLogger(__name__)
 
 LABELS = {"harm": HARM, "refusal": REFUSAL}

@@ -12,7 +12,7 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import progress_bar, read_text, sha256
 from hf_prosocial.models import batch_of, continuations_of, find_base, preferred_device
 
-from .asked import one_of
+from .asked import one_of, without_reasoning
 from .embedded import LABELS
 from .labels import HARM, HARMFUL, SAFE
 from .registry import Judge, JudgeConfig, JudgeContext, Role, register_judge
@@ -106,9 +106,7 @@ class TemplateJudge:
 
 def first_line(answer: str) -> str:
     """What an answer says first, after its reasoning; categories and reasons follow in other lines."""
-    if "<think>" in answer and "</think>" not in answer:
-        return ""
-    return answer.rpartition("</think>")[2].strip().partition("\n")[0]
+    return without_reasoning(answer).strip().partition("\n")[0]
 
 
 def _answers(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_tokens: int) -> list[str]:

@@ -1,3 +1,4 @@
+from .agreement import CANNOT as CANNOT
 from .agreement import agree as agree
 from .agreement import plain_tokens as plain_tokens
 from .bases import SMOLLM2 as SMOLLM2

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+CANNOT = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+"""What transformers' models raise where a trial asks for something that they cannot do."""
 _SHARES = {torch.float64: 1e-6, torch.float32: 2e-3}
 """Of the logits' spread. Rounding grows with depth: 30 layers in fp32 reach 1e-4, in bf16 some hundredths."""
 _NARROW = 0.2

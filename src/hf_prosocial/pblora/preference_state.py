@@ -44,9 +44,8 @@ class PreferenceState:
     @property
     def unguided_rows(self) -> int:
         """How many leading rows of the batch are the base's alone, in the innermost `using` block."""
-        for block in self._innermost_first():
-            return block.unguided_rows
-        return 0
+        blocks = self._innermost_first()
+        return blocks[0].unguided_rows if blocks else 0
 
     def set(self, adapter: str, weights: Float[Tensor, "*rows k"]) -> None:
         """Put `weights` in force for `adapter`, in all threads.
