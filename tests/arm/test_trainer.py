@@ -15,6 +15,7 @@ from hf_prosocial import OBJECTIVES, ArmTrainer, PBLoraConfig, Preference
 from hf_prosocial.arm import PairReading, pair_log_probs
 from hf_prosocial.arm.batch import collate
 from hf_prosocial.data import tokenize_rows
+from hf_prosocial.io import one_writer
 
 
 def test_packed_log_probs_are_those_of_each_reply_alone(pairs, family):
@@ -119,6 +120,16 @@ def test_rows_of_similar_length_come_together(tokenizer, tmp_path):
     spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
     assert sum(spread) / len(spread) < (max(lengths) - min(lengths)) / 3
     assert max(lengths) in [lengths[i] for i in batches[0]]
+
+
+def test_one_folder_has_one_training(pairs, tokenizer, tmp_path):
+    arm = random_arm("llama", seed=2)
+    trainer = ArmTrainer(arm, training_arguments(tmp_path / "out"), pairs, tokenizer)
+    with one_writer(tmp_path / "out"), pytest.raises(FileExistsError, match=f"is writing out in {tmp_path}"):
+        trainer.train()
+    assert list((tmp_path / "out").iterdir()) == []
+    trainer.train()
+    trainer.train()
 
 
 def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):

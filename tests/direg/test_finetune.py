@@ -14,6 +14,7 @@ from hf_prosocial.data import IGNORED, CompletionCollator, read_completions
 from hf_prosocial.data.completions import tokenize_completions
 from hf_prosocial.direg import CopyRecipe, HarmVector, finetune_copy
 from hf_prosocial.direg.finetune import COPY_KIND
+from hf_prosocial.io import one_writer
 
 
 def arguments(folder, **options):
@@ -96,6 +97,14 @@ def test_the_copy_learns_and_its_vector_unlearns(tmp_path, tokenizer, full):
     if not full:
         trained = PeftModel.from_pretrained(random_base("llama", seed=1), copy)
         assert completion_loss(trained, completions) < 0.5 * before
+
+
+def test_one_folder_has_one_training(tmp_path, tokenizer):
+    completions = tokenize_completions(completion_rows(), tokenizer, 80)
+    recipe = CopyRecipe(data="rows.jsonl", base="base")
+    with one_writer(tmp_path / "copy"), pytest.raises(FileExistsError, match=f"is writing copy in {tmp_path}"):
+        finetune_copy(random_base("llama", seed=1), tokenizer, completions, recipe, arguments(tmp_path / "copy"))
+    assert list((tmp_path / "copy").iterdir()) == []
 
 
 def test_an_interrupted_run_already_carries_the_warning(tmp_path, tokenizer):

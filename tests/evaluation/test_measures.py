@@ -12,7 +12,9 @@ from hf_prosocial.data import Prompt
 from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.answers import UNJUDGED, Answers, check_same_prompts
 from hf_prosocial.evaluation.figures.differences import paired
-from hf_prosocial.evaluation.figures.rewards import reward_figures, z_rewards
+from hf_prosocial.evaluation.figures.registry import Given
+from hf_prosocial.evaluation.figures.reward_kind import measure_rewards
+from hf_prosocial.evaluation.figures.rewards import reward_figures, with_rewards_alone, z_rewards
 from hf_prosocial.evaluation.figures.shares import attack_success, harm_figures, refusal_figures, share, turned_away
 from hf_prosocial.evaluation.figures.signature import FailureSignatureWarning, warn_of
 from hf_prosocial.evaluation.figures.signatures import (
@@ -111,8 +113,31 @@ def test_rewards_are_z_scores_of_the_reference():
     assert found["uniform"]["warmth"].low < found["uniform"]["warmth"].mean < found["uniform"]["warmth"].high
     difference = hypervolume_difference(z, own)
     assert difference.mean == pytest.approx(hypervolume(z).mean - hypervolume(own).mean)
-    with pytest.raises(ValueError, match=r"no numbers to 1 replies of two \(\['mild:1'\]"):
-        other.with_rewards(np.array([[np.nan, 0]] + [[0.0, 0]] * 35))
+    silent = other.with_rewards(np.array([[np.nan, 0]] + [[0.0, 0]] * 35))
+    with pytest.raises(ValueError, match="1 of 12 prompts of mild have no reward, among them two's to mild:1;"):
+        with_rewards_alone([reference, silent])
+
+
+def test_a_prompt_without_rewards_is_in_no_figure_of_any_variant(caplog):
+    """As if it had not been asked, and of more than one in twenty such prompts there are no figures."""
+    generator = np.random.default_rng(0)
+    rewards = {name: generator.normal(size=(40, 2, 2)) for name in ("base", "one")}
+    given = [
+        replace(answers(40, preferences=CORNERS, variant=name), rewards=values, refusal=("full_compliance",) * 80)
+        for name, values in rewards.items()
+    ]
+    before = measure_rewards(Given("mild", [one.to_prompts(np.arange(2, 40)) for one in given], CORNERS, NAMES, False))
+    given[0].rewards[0, 1, 0] = np.nan
+    given[1].rewards[1, 0, 1] = np.nan
+    found = measure_rewards(Given("mild", given, CORNERS, NAMES, False))
+    for variant, figures in found.figures.items():
+        assert figures.pop("prompts_without_rewards") == 2
+        assert figures.pop("refused").count == 40
+        assert figures == {name: one for name, one in before.figures[variant].items() if name != "refused"}
+    assert "replies to 2 of 40 prompts of mild have no reward" in caplog.text
+    given[1].rewards[7] = np.nan
+    with pytest.raises(ValueError, match="3 of 40 prompts of mild have no reward, among them base's to mild:1"):
+        measure_rewards(Given("mild", given, CORNERS, NAMES, False))
 
 
 def test_every_two_variants_are_compared_on_the_same_prompts():

@@ -17,6 +17,7 @@ from hf_prosocial.arm.batch import collate
 from hf_prosocial.data import tokenize_rows
 from hf_prosocial.genarm.margins import measure_genarm_margins
 from hf_prosocial.genarm.training import GenArmTrainer, genarm_record
+from hf_prosocial.io import one_writer
 
 PREFERENCE = Preference(warmth=0.7, help=0.3, objectives=NAMES)
 
@@ -105,6 +106,12 @@ def test_the_loss_is_the_mean_over_the_pairs(family, pairs, tokenizer, tmp_path)
     chosen, rejected = pair_log_probs(arm, batch, PairReading(arm.dtype))
     expected = -torch.log(torch.sigmoid(0.5 * (chosen - rejected))).mean()
     torch.testing.assert_close(trainer.compute_loss(arm, batch), expected)
+
+
+def test_one_folder_has_one_training(pairs, tokenizer, tmp_path):
+    with one_writer(tmp_path / "out"), pytest.raises(FileExistsError, match=f"is writing out in {tmp_path}"):
+        trained(tokenizer, pairs, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_each_objective_learns_from_its_own_pairs_alone(pairs, tokenizer, tmp_path):

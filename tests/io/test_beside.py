@@ -1,5 +1,6 @@
 """Writing beside and renaming: nothing that others made is lost, nothing of dead processes stays."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import textwrap
 
 import pytest
 
-from hf_prosocial.io import directory_beside, file_beside, write_text
+from hf_prosocial.io import claim, directory_beside, file_beside, one_writer, write_text
 from hf_prosocial.io import rename as renames
 
 
@@ -120,3 +121,40 @@ def test_what_a_killed_process_left_is_cleared(tmp_path, kind):
     with write(tmp_path / "out") as work:
         assert work.is_file() or names(work) == []
     assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    with one_writer(tmp_path / "deep" / "out"):
+        with pytest.raises(FileExistsError, match="another process is writing out in"):
+            one_writer(tmp_path / "deep" / "out").__enter__()
+        with one_writer(tmp_path / "deep" / "out", writes=False):
+            pass
+        (tmp_path / "deep" / "out" / "kept").write_text("kept")
+    with one_writer(tmp_path / "deep" / "out"):
+        assert names(tmp_path / "deep" / "out") == ["kept"]
+
+
+@pytest.fixture(params=[errno.EBADF, errno.ENOLCK, errno.ENOSYS, None])
+def no_locks(request, monkeypatch):
+    """NFS, which has no locks for directories; a system without any."""
+
+    def refuse(*_):
+        raise OSError(request.param, "no locks")
+
+    if request.param is None:
+        monkeypatch.setattr(claim, "fcntl", None)
+    else:
+        monkeypatch.setattr(claim.fcntl, "flock", refuse)
+
+
+def test_where_there_are_no_locks_nothing_of_others_is_cleared(tmp_path, no_locks, caplog):
+    with directory_beside(tmp_path / "out") as work:
+        (work / "file").write_text("first")
+        with pytest.raises(FileExistsError, match=r"\.out\.partial is there, from another process that writes or"):
+            directory_beside(tmp_path / "out").__enter__()
+    write_text(tmp_path / "text", "text")
+    with directory_beside(tmp_path / "out", replace=True) as work:
+        (work / "file").write_text("second")
+    assert (names(tmp_path), (tmp_path / "out" / "file").read_text()) == (["out", "text"], "second")
+    with one_writer(tmp_path / "out"):
+        assert "whose file system has no locks" in caplog.text

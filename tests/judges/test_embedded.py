@@ -51,6 +51,19 @@ def test_a_reply_is_read_once(base, tokenizer, monkeypatch):
         features([long], ["so what"])
 
 
+def test_a_reply_that_cannot_be_read_marks_its_row(tmp_path, saved_arm):
+    heads = Heads.load(write_heads(tmp_path / "heads", saved_arm[0]))
+    long = Prompt("mild", "9", (("user", "help me " * 200),))
+    prompts, replies = [PROMPTS[0], long, PROMPTS[1]], [REPLIES[0], "so what", REPLIES[1]]
+    labels = EmbeddedJudge(heads, heads.features(), "refusal")(prompts, replies)
+    assert labels[1] is None
+    assert [labels[0], labels[2]] == EmbeddedJudge(heads, heads.features(), "refusal")(PROMPTS[:2], REPLIES[:2])
+    scores = EmbeddedScorer(heads, heads.features())(prompts, replies)
+    assert np.isnan(scores[1]).all()
+    np.testing.assert_array_equal(scores[[0, 2]], EmbeddedScorer(heads, heads.features())(PROMPTS[:2], REPLIES[:2]))
+    assert EmbeddedJudge(heads, heads.features(), "refusal")([long], ["so what"]) == [None]
+
+
 def test_heads_survive_the_disk_and_know_their_model(tmp_path, saved_arm):
     base, _ = saved_arm
     heads = Heads.load(write_heads(tmp_path / "heads", base))

@@ -126,14 +126,77 @@ def test_a_faulty_server_is_an_error(tmp_path, status, content, message):
 
 def test_answers_before_an_error_are_kept(tmp_path):
     def answer(body, count):
-        return (200, completion("safe")) if count <= 2 else (400, b"{}")
+        return (200, completion("safe")) if count <= 2 else (403, b"{}")
 
     with served(answer) as server:
-        with pytest.raises(EndpointError, match="status 400"):
+        with pytest.raises(EndpointError, match="status 403"):
             AskedJudge(endpoint(server, tmp_path, parallel=1), "harm")(PROMPTS, REPLIES)
         server.answer = lambda *_: (200, completion("harmful"))
         judged = AskedJudge(endpoint(server, tmp_path, parallel=1), "harm")(PROMPTS, REPLIES)
     assert judged == ["safe", "safe", "harmful"]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_question_that_is_refused_stops_no_other(tmp_path, caplog, status):
+    def answer(body, _):
+        about = body["messages"][0]["content"]
+        return (status, b'{"error": {"message": "filtered"}}') if "hurry" in about else (200, completion("safe"))
+
+    with served(answer) as server:
+        judge = AskedJudge(endpoint(server, tmp_path), "harm")
+        assert judge(PROMPTS, REPLIES) == ["safe", None, "safe"]
+        assert "1 of 3 questions were refused and stay unanswered: judge at" in caplog.text
+        assert f"status {status}" in caplog.text
+        server.answer = lambda *_: (200, completion("harmful"))
+        assert AskedJudge(endpoint(server, tmp_path), "harm")(PROMPTS, REPLIES) == ["safe", "harmful", "safe"]
+        assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("said", [{"content": None, "refusal": "I can not"}, {"content": None}])
+@pytest.mark.parametrize("reason", ["content_filter", "length", "stop"])
+def test_an_answer_that_says_nothing_marks_its_row(tmp_path, said, reason):
+    content = json.loads(completion(""))
+    content["choices"] = [{"index": 0, "finish_reason": reason, "message": {"role": "assistant"} | said}]
+    empty = json.dumps(content).encode()
+    with served(lambda _, count: (200, empty if count == 2 else completion("safe"))) as server:
+        judge = AskedJudge(endpoint(server, tmp_path, parallel=1), "harm")
+        assert judge(PROMPTS, REPLIES) == ["safe", None, "safe"]
+
+
+def test_a_request_that_nobody_answers_is_an_error(tmp_path):
+    with served(lambda *_: (400, b'{"error": {"message": "max_tokens is not known"}}')) as server:
+        judge = AskedJudge(endpoint(server, tmp_path), "harm")
+        with pytest.raises(EndpointError, match=r"all 3 questions were refused: .*max_tokens is not known"):
+            judge(PROMPTS, REPLIES)
+        many = [Prompt("mild", str(line), (("user", f"help {line}"),)) for line in range(200)]
+        with pytest.raises(EndpointError, match="the first 20 questions were all refused"):
+            judge(many, ["gladly"] * 200)
+        assert len(server.asked) < 40
+
+
+def test_a_request_has_the_fields_that_are_configured(tmp_path):
+    with served(lambda *_: (200, completion("<think>hm</think>safe"))) as server:
+        chosen = {"max_completion_tokens": 500, "temperature": None, "reasoning_effort": "low"}
+        judge = AskedJudge(endpoint(server, tmp_path, request=chosen), "harm")
+        assert judge(PROMPTS[:1], REPLIES[:1]) == ["safe"]
+        assert server.asked[0].keys() == {"model", "messages", "max_completion_tokens", "reasoning_effort"}
+        assert server.asked[0]["max_completion_tokens"] == 500
+        with pytest.raises(ValueError, match="answers of another model or request"):
+            endpoint(server, tmp_path)
+        with pytest.raises(ValueError, match="request: messages, n cannot be chosen"):
+            endpoint(server, tmp_path, request={"n": 2, "messages": []})
+        # The most that an answer may cost follows from the limit that is sent.
+        priced = {"input_price": 1.0, "output_price": 1000.0, "price_cap": 0.4}
+        capped = endpoint(server, tmp_path / "capped", request=chosen, **priced)
+        with pytest.raises(PriceCapReachedError):
+            AskedJudge(capped, "harm")(PROMPTS[:1], REPLIES[:1])
+
+
+def test_objectives_of_ones_own_are_asked_for_in_ones_own_words(tmp_path):
+    with served(lambda *_: (200, completion("7"))) as server:
+        scorer = AskedScorer(endpoint(server, tmp_path), ("patience",), {"patience": "it takes its time"})
+        np.testing.assert_array_equal(scorer(PROMPTS[:1], REPLIES[:1]), [[7]])
+        assert "patience (it takes its time)" in server.asked[0]["messages"][0]["content"]
 
 
 def test_nobody_there_and_nobody_answering(tmp_path):

@@ -1,5 +1,7 @@
 """Rewards against the models asked one reply at a time; guided likelihoods by the ordinary figures."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from hf_prosocial.data.chat import prompt_and_reply
 from hf_prosocial.decoding import GuidedPair
 from hf_prosocial.judges.arm_scorer import ArmScorer
 from hf_prosocial.judges.classifier import ClassifierScorer
+from hf_prosocial.judges.local import GuardJudge
 from hf_prosocial.judges.registry import Scorer
 from hf_prosocial.models import sharing_weights, text_loss
 
@@ -59,6 +62,28 @@ def test_a_classifier_scores_the_whole_conversation(count, tokenizer):
             np.testing.assert_allclose(found[row], model(ids).logits[0], atol=1e-4)
     with pytest.raises(ValueError, match=f"has {count} outputs, but 2 are named"):
         ClassifierScorer(model, tokenizer, ["kind", "true"])
+
+
+def test_a_row_that_the_template_refuses_is_marked(tokenizer, base, arm):
+    picky = copy.deepcopy(tokenizer)
+    picky.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system messages') }}{% endif %}"
+        + tokenizer.chat_template
+    )
+    config = config_of("llama")
+    config.num_labels = 2
+    classifier = ClassifierScorer(AutoModelForSequenceClassification.from_config(config), picky)
+    odd = Prompt("mild", "2", (("system", "be kind"), ("user", "help me")))
+    prompts, replies = [PROMPTS[0], odd, PROMPTS[1]], [REPLIES[0], "gladly", REPLIES[1]]
+    for scorer in (classifier, ArmScorer(arm, picky)):
+        found = scorer(prompts, replies)
+        assert np.isnan(found[1]).all()
+        np.testing.assert_allclose(found[[0, 2]], scorer(PROMPTS, REPLIES), atol=1e-4)
+        assert np.isnan(scorer([odd], ["gladly"])).all()
+    guard = GuardJudge(base, picky)
+    labels = guard(prompts, replies)
+    assert labels[1] is None
+    assert [labels[0], labels[2]] == guard(PROMPTS, REPLIES)
 
 
 def test_figures_of_a_guided_model_are_of_the_guided_distribution(base, tokenizer):

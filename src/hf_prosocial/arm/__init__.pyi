@@ -5,6 +5,7 @@ from .base_record import check_base as check_base
 from .base_record import check_names as check_names
 from .base_record import record_base as record_base
 from .dev import measure_on_dev as measure_on_dev
+from .load import arm_objectives as arm_objectives
 from .load import load_arm as load_arm
 from .log_probs import PairReading as PairReading
 from .log_probs import pair_log_probs as pair_log_probs

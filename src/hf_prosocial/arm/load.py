@@ -85,6 +85,16 @@ def load_arm(
     return arm.eval()
 
 
+def arm_objectives(arm_id: str | Path) -> tuple[str, ...]:
+    """What an adapter weighs, in order, read from its configuration alone; `objective_0`, ... where it names none.
+
+    Raises:
+        OSError: nothing there.
+        ValueError: not a PBLoRA adapter.
+    """
+    return _adapter_config(arm_id, None, {}).names
+
+
 def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, hub: dict[str, Any]) -> PBLoraConfig:
     with _named(arm_id, "adapter_config.json"):
         config = PeftConfig.from_pretrained(str(arm_id), **hub)

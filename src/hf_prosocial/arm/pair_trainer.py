@@ -9,9 +9,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_utils import TrainOutput
 
 from hf_prosocial.data import Pair, Pairs, padding_id
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import one_writer
 
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, reply_tokens
@@ -91,6 +93,20 @@ class PairTrainer(Trainer, Generic[Settings]):
         # The loss is already a mean over all pairs of the optimiser step.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Trainer's, refused where another training writes into `output_dir`.
+
+        Raises:
+            FileExistsError: one does.
+        """
+        with one_writer(str(self.args.output_dir), writes=self.is_world_process_zero()):
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def margins(self, log_probs: Float[Tensor, "2 rows"], inputs: dict[str, Tensor]) -> Float[Tensor, " rows"]:
         """m of the loss: a difference of sums, or as `length_free` and `relative_to_base` have it.

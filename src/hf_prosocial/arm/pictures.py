@@ -26,14 +26,18 @@ def draw_training(log: Sequence[Mapping[str, Any]], objectives: Sequence[str], f
     Raises:
         ImportError: matplotlib is not installed (the extra `train`).
     """
+    from matplotlib import rc_context
+
     lines = [line for line in log if "loss" in line and "step" in line]
     if not lines:
         return []
     steps = np.array([line["step"] for line in lines])
-    _draw_curves(lines, steps, objectives, Path(folder) / CURVES)
-    if not any("conflicts" in line for line in lines):
-        return [CURVES]
-    _draw_conflicts(lines, steps, objectives, Path(folder) / CONFLICTS)
+    # A dollar sign in an objective's name is no formula.
+    with rc_context({"text.parse_math": False}):
+        _draw_curves(lines, steps, objectives, Path(folder) / CURVES)
+        if not any("conflicts" in line for line in lines):
+            return [CURVES]
+        _draw_conflicts(lines, steps, objectives, Path(folder) / CONFLICTS)
     return [CURVES, CONFLICTS]
 
 

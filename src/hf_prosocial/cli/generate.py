@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from hf_prosocial.arm import arm_objectives
 from hf_prosocial.assets import released_arm
 from hf_prosocial.io import progress_bar
-from hf_prosocial.pblora import PBLoraConfig
 from hf_prosocial.preference import Preference
 from hf_prosocial.session import ChatSession, OnToken
 
@@ -19,7 +19,7 @@ def parsed_preferences(arm: str | None, preferences: Sequence[str]) -> list[Pref
         OSError: no such adapter.
         ProsocialError: a preference that cannot be read.
     """
-    objectives = PBLoraConfig.from_pretrained(str(arm or released_arm())).names
+    objectives = arm_objectives(arm or released_arm())
     parsed = [Preference.parse(text, objectives=objectives) for text in preferences]
     return parsed or [Preference.uniform(objectives=objectives)]
 

@@ -8,6 +8,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import listed
 
 
 class MalformedRowError(ProsocialError):
@@ -20,7 +21,6 @@ class MalformedRowError(ProsocialError):
 
 UNREAD = ("system", "tools", "images", "documents", "chat_template_kwargs")
 """Columns that change what a model reads in TRL's formats. They are not read here; without them a row is another."""
-_SHOWN_LINES = 10
 # A shorter prompt may well be what a reply begins with.
 _REPEATED_WORDS = 4
 
@@ -54,13 +54,8 @@ def malformed_report(malformed: Mapping[int, MalformedRowError]) -> str:
     for line, error in malformed.items():
         reasons.setdefault(error.reason, []).append(line)
     text = [f"{len(malformed)} malformed rows left out"]
-    text += [f"  {reason}: {len(lines)} (line {_shown(lines)})" for reason, lines in sorted(reasons.items())]
+    text += [f"  {reason}: {len(lines)} (line {listed(lines)})" for reason, lines in sorted(reasons.items())]
     return "\n".join(text)
-
-
-def _shown(lines: Sequence[int]) -> str:
-    more = f", and {len(lines) - _SHOWN_LINES} more" if len(lines) > _SHOWN_LINES else ""
-    return ", ".join(map(str, lines[:_SHOWN_LINES])) + more
 
 
 def prompt_and_reply(tokenizer: PreTrainedTokenizerBase, prompt: Any, reply: Any) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from hf_prosocial.data import CompletionCollator, Completions, padding_id, read_completions
-from hf_prosocial.io import parse_recipe, write_text
+from hf_prosocial.io import one_writer, parse_recipe, write_text
 from hf_prosocial.models import find_base
 from hf_prosocial.records import COPY_KIND, RECORD_NAME, CopyRecord
 
@@ -60,7 +60,21 @@ def finetune_copy(
 
     Returns:
         The copy's directory.
+
+    Raises:
+        FileExistsError: another training writes into it.
     """
+    with one_writer(str(args.output_dir), writes=args.process_index == 0):
+        return _finetune_copy(model, tokenizer, completions, recipe, args)
+
+
+def _finetune_copy(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    completions: Completions,
+    recipe: CopyRecipe,
+    args: TrainingArguments,
+) -> Path:
     output = Path(str(args.output_dir))
     # The card and the mark come first, so that an interrupted run leaves no checkpoint without them.
     mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import parse_fields, sha256
+from hf_prosocial.io import one_writer, parse_fields, sha256
 from hf_prosocial.models import find_base, preferred_device
 from hf_prosocial.records import CHOICE, ChoicePoint, ChoiceRecord
 
@@ -92,11 +92,16 @@ def run_sweep(recipe: SweepRecipe) -> Swept:
     Raises:
         OSError: no such base, copy or file.
         ProsocialError: a kind of vector that cannot be made, vectors in `out` of something else, or no row to measure.
+        FileExistsError: another sweep writes into `out`.
     """
+    with one_writer(recipe.out):
+        return _run_sweep(recipe)
+
+
+def _run_sweep(recipe: SweepRecipe) -> Swept:
     out, data = Path(recipe.out), recipe.data()
     source = find_base(recipe.base)
     logger.info("base: %s", source.description)
-    out.mkdir(parents=True, exist_ok=True)
     vectors = {}
     for kind in _kinds(recipe):
         for density in recipe.densities:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
@@ -28,7 +28,7 @@ class Answers:
         prompts: N of them.
         preferences: P that each prompt was answered under; one that stands for all where none is heeded.
         replies: N × P texts, a prompt's together.
-        rewards: what a scorer gave, (N, P, k), or None.
+        rewards: what a scorer gave, (N, P, k), NaN where it gave none; or None.
         harm, refusal: a judge's label of each reply, likewise N × P, or None. Degenerate replies are `DEGENERATE`, and
             those that the judge gave no label `UNJUDGED`.
     """
@@ -62,19 +62,25 @@ class Answers:
         return list(self.replies[column :: len(self.preferences)])
 
     def with_rewards(self, scores: Float[np.ndarray, "replies k"]) -> "Answers":
-        """These answers with rewards.
-
-        Raises:
-            ValueError: a reward that is not finite; the reply is named by benchmark and line.
-        """
-        bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if len(bad):
-            where = [f"{self.benchmark}:{self.each_prompt()[row].identity}" for row in bad[:5]]
-            raise ProsocialError(
-                f"the scorer gave rewards that are no numbers to {len(bad)} replies of {self.variant} ({where}, ...); "
-                "an average over the others would be another figure"
-            )
+        """These answers with rewards."""
         return replace(self, rewards=scores.reshape(len(self.prompts), len(self.preferences), -1))
+
+    def to_prompts(self, rows: Int[np.ndarray, " some"]) -> "Answers":
+        """These answers to some of the prompts alone, by their places."""
+        preferences = len(self.preferences)
+        of_replies = [row * preferences + column for row in rows for column in range(preferences)]
+        chosen = {
+            name: None if values is None else tuple(values[row] for row in of_replies)
+            for name, values in (("harm", self.harm), ("refusal", self.refusal))
+        }
+        return replace(
+            self,
+            prompts=tuple(self.prompts[row] for row in rows),
+            replies=tuple(self.replies[row] for row in of_replies),
+            rewards=None if self.rewards is None else self.rewards[rows],
+            harm=chosen["harm"],
+            refusal=chosen["refusal"],
+        )
 
     def labelled(self, labels: Sequence[str | None]) -> tuple[str, ...]:
         """A judge's labels, degenerate replies and those without a label marked as such."""

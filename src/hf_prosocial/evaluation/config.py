@@ -161,8 +161,11 @@ class EvaluationConfig:
             if unknown:
                 raise ProsocialError(f"{name} is to be answered by {sorted(unknown)}, which are no variants")
         for name in [*self.variants, *self.benchmarks]:
-            if not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-                raise ProsocialError(f"{name!r} cannot name a folder; variants and benchmarks are kept by their names")
+            if not name.isprintable() or not name.strip() or set(name) & set('/\\:*?"<>|') or name[0] in "._":
+                raise ProsocialError(
+                    f"{name!r} cannot name a folder and a line of a legend, as names of variants and benchmarks must: "
+                    'they hold none of /\\:*?"<>| and begin with neither . nor _'
+                )
 
     def answering(self, benchmark: str) -> list[str]:
         """The variants that answer a benchmark, the reference first."""

@@ -1,24 +1,26 @@
 """The third stage: what judges say of the replies, kept beside the replies that it was said of."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from hf_prosocial.data import Prompt
-from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import kept, sha256
-from hf_prosocial.judges import JudgeConfig, JudgeContext, Role
+from hf_prosocial.io import kept, listed, sha256
+from hf_prosocial.judges import JudgeConfig, JudgeContext, Role, check_rewards
 
-from .answers import Answers
+from .answers import UNJUDGED, Answers
 from .figures.kinds import known_figures
 from .plan import Benchmark
 from .replies import reply_file
 
 SCORES = "scores"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Judges:
     configs: Mapping[Role, JudgeConfig]
     context: JudgeContext
 
+    def check(self, roles: Iterable[Role]) -> None:
+        """Refuse what a judge cannot tell of its role, before anything is loaded.
+
+        Raises:
+            ProsocialError, OSError: as `JudgeConfig.check`.
+        """
+        for role in roles:
+            self.configs[role].check(role, self.context)
+
     def say(self, role: Role, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[Any]:
         """A label for each reply (None where there is none), or its rewards in the order of the objectives.
 
@@ -42,9 +53,7 @@ class Judges:
         opened: Any = self.context.once(role, lambda: self.configs[role].open(role, self.context))
         if role != "rewards":
             return opened(prompts, replies)
-        missing = [name for name in self.context.objectives if name not in opened.names]
-        if missing:
-            raise ProsocialError(f"{self.configs[role]} has the rewards {list(opened.names)}, and none for {missing}")
+        check_rewards(self.configs[role], opened.names, self.context.objectives)
         columns = [opened.names.index(name) for name in self.context.objectives]
         return opened(prompts, replies)[:, columns].tolist()
 
@@ -65,11 +74,7 @@ class Judges:
 def label_replies(
     benchmarks: Mapping[str, Benchmark], answers: Mapping[str, Sequence[Answers]], judges: Judges, out: Path
 ) -> dict[str, list[Answers]]:
-    """The answers with rewards and labels, as each benchmark's figures need them.
-
-    Raises:
-        ValueError: rewards that are no numbers.
-    """
+    """The answers with rewards and labels, as each benchmark's figures need them; a warning tells of those without."""
     figures = known_figures()
     return {
         name: [_labelled(one, figures[benchmarks[name].config.measures].asks, judges, out) for one in of_benchmark]
@@ -85,8 +90,23 @@ def _labelled(answers: Answers, roles: Sequence[Role], judges: Judges, out: Path
         said = kept(path, {"scorer": judges.identity(role), "replies": replies}, ask)
         if role == "rewards":
             # What Python's JSON keeps as NaN is NaN.
-            answers = answers.with_rewards(np.array(said, dtype=np.float64))
+            scores = np.array(said, dtype=np.float64)
+            answers = answers.with_rewards(scores)
+            _tell_of(answers, role, np.flatnonzero(~np.isfinite(scores).all(axis=1)), path)
         else:
             labels = answers.labelled(said)
             answers = replace(answers, harm=labels) if role == "harm" else replace(answers, refusal=labels)
+            _tell_of(answers, role, np.flatnonzero([label == UNJUDGED for label in labels]), path)
     return answers
+
+
+def _tell_of(answers: Answers, role: Role, rows: Int[np.ndarray, " some"], path: Path) -> None:
+    """Warn of the replies that a judge said nothing of, if there are any."""
+    if len(rows):
+        prompts = answers.each_prompt()
+        logger.warning(
+            "no %s for %d of %d replies of %s to %s: they are in no figure of it. They answer the prompts %s. What the "
+            "judge said is kept in %s; delete that file to ask again",
+            *(role, len(rows), len(prompts), answers.variant, answers.benchmark),
+            *(listed(list(dict.fromkeys(prompts[row].identity for row in rows))), path),
+        )

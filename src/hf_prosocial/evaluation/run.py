@@ -16,6 +16,7 @@ from hf_prosocial.preference import OBJECTIVES, Preference
 from hf_prosocial.records import METRICS, Metrics
 
 from .answers import Answers
+from .beforehand import check_beforehand, guides_objectives
 from .capability import capability_of_all
 from .config import EvaluationConfig
 from .figures.signature import warn_of
@@ -26,7 +27,7 @@ from .plan import Benchmark, plan_benchmarks
 from .replies import make_replies, reply_hashes
 from .report import write_report
 from .variants import Generation, Variants
-from .win_rates import win_rates
+from .win_rates import WIN_RATE, win_rates
 
 LOCK = ".lock"
 _VERSIONS = ("hf-prosocial", "torch", "transformers", "peft", "scipy", "scikit-learn", "moocore")
@@ -66,15 +67,16 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Metrics:
 
 def _evaluate(config: EvaluationConfig, out: Path) -> Metrics:
     generation = Generation(config.max_new_tokens, config.temperature, config.seed)
-    variants = Variants(config.base, config.dtype, config.variants, generation)
-    objectives = variants.objectives() or OBJECTIVES
+    objectives = guides_objectives(config.variants) or OBJECTIVES
     answering = {name: config.answering(name) for name in config.benchmarks}
     benchmarks = plan_benchmarks(config.benchmarks, answering, objectives, max_new_tokens=config.max_new_tokens)
-    replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
     judges = Judges(
         {"rewards": config.rewards, "harm": config.harm, "refusal": config.refusal},
         JudgeContext(config.base, config.dtype, objectives, out / ANSWERS),
     )
+    check_beforehand(config, judges)
+    variants = Variants(config.base, config.dtype, config.variants, generation)
+    replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
     labelled = label_replies(benchmarks, replies, judges, out)
     measured = measure(benchmarks, labelled, objectives, harm_validated=_harm_validated(benchmarks, judges))
     warn_of(measured.signatures)
@@ -116,7 +118,7 @@ def _metrics(
         "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
     }
     if config.win_rate is not None:
-        judge = PairwiseJudge(Endpoint(config.win_rate, out / ANSWERS / "win_rate.jsonl"))
+        judge = PairwiseJudge(Endpoint(config.win_rate, judges.context.folder / WIN_RATE))
         asked = [answers[name] for name, one in benchmarks.items() if uniform in one.preferences]
         content["win_rates"] = win_rates(judge, [one for one in asked if len(one) > 1], uniform)
     if config.capability is not None:

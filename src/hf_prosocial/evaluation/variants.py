@@ -16,7 +16,6 @@ from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.genarm import GenArm, GuidedByGenArm
 from hf_prosocial.models import base_parameters, find_base, preferred_device, tokenizer_hash, weight_hash
-from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 from hf_prosocial.records import scale_beside
 
@@ -132,20 +131,6 @@ class Variants:
         }
         return Variant(replier, settings, model, guide, chosen)
 
-    def objectives(self) -> tuple[str, ...] | None:
-        """What the guides weigh; None where nothing guides.
-
-        Raises:
-            ProsocialError: guides of different objectives.
-        """
-        found = {name: self.open(name).guide for name, one in self.configs.items() if one.arm or one.genarm}
-        names = {name: guide_objectives(guide) for name, guide in found.items() if guide is not None}
-        if not names:
-            return None
-        if len(set(names.values())) != 1:
-            raise ProsocialError(f"the variants' guides must weigh the same objectives, found {names}")
-        return next(iter(names.values()))
-
     def _model(self, chosen: VariantConfig) -> tuple[Any, dict[str, Any]]:
         if chosen.vector is None:
             return self.base, {}
@@ -172,11 +157,6 @@ class Variants:
             self._guides[key] = load(source, own, tokenizer=self.tokenizer)
         guide = self._guides[key]
         return guide, _adapter_hash(guide.model if isinstance(guide, GenArm) else guide)
-
-
-def guide_objectives(guide: PeftModel | GenArm) -> tuple[str, ...]:
-    """The names of what a guide weighs, in order."""
-    return guide.objectives if isinstance(guide, GenArm) else tuner_of(guide).adapter_config().names
 
 
 def _adapter_hash(model: PeftModel) -> str:

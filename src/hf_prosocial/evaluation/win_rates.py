@@ -14,6 +14,9 @@ from hf_prosocial.preference import Preference
 from .answers import Answers
 from .bootstrap import bootstrap_mean
 
+WIN_RATE = "win_rate.jsonl"
+"""Where the judge's answers are kept, among those of endpoints."""
+
 
 def win_rates(
     judge: PairwiseJudge, answers: Sequence[Sequence[Answers]], preference: Preference

@@ -66,7 +66,7 @@ class GenArm:
             ValueError: an adapter that is no plain LoRA, or arguments that make no sense.
         """
         check_names(allow_mismatch)
-        record = GenArmRecord.read(cast(str, cached_file(str(directory), GENARM)))
+        record = cls.read_record(directory)
         model = sharing_weights(base)
         check_base(directory, record, model, tokenizer, allow_mismatch)
         first, *others = record.objectives
@@ -77,6 +77,15 @@ class GenArm:
             if not isinstance(config, LoraConfig):
                 raise ProsocialError(f"{directory}/{name} holds a {config.peft_type} adapter; a GenArm has plain LoRAs")
         return cls(arm, record)
+
+    @staticmethod
+    def read_record(directory: str | Path) -> GenArmRecord:
+        """The record in a directory or a Hub repository, without its adapters.
+
+        Raises:
+            OSError: no genarm.json there.
+        """
+        return GenArmRecord.read(cast(str, cached_file(str(directory), GENARM)))
 
     @property
     def objectives(self) -> tuple[str, ...]:

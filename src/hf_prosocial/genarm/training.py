@@ -19,7 +19,7 @@ from hf_prosocial.arm import (
 )
 from hf_prosocial.data import Pairs
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import write_json
+from hf_prosocial.io import one_writer, write_json
 from hf_prosocial.records import GENARM, LOG, GenArmRecord, ObjectiveLog, read_json
 
 from .model import GenArm
@@ -94,6 +94,7 @@ def train_genarm(
 
     Raises:
         ValueError: `max_steps`, or an objective without pairs.
+        FileExistsError: another training writes into the directory.
     """
     if args.max_steps > 0:
         raise ProsocialError(f"max_steps={args.max_steps} would count for each objective anew; give num_train_epochs")
@@ -102,23 +103,24 @@ def train_genarm(
         raise ProsocialError(f"no pair is labelled for {empty}; a GenARM learns each objective from its own pairs")
     output = Path(str(args.output_dir))
     logs = {}
-    for index, name in enumerate(pairs.objectives):
-        log = output / name / LOG
-        if not (resume and log.is_file()):
-            own = copy.copy(args)
-            own.output_dir = str(output / name)
-            set_seed(args.seed)
-            of_objective = Pairs(pairs.objectives, [pair for pair in pairs.rows if pair.objective == index])
-            arm = cast(PeftModel, get_peft_model(base, copy.deepcopy(config)))
-            trainer = GenArmTrainer(arm, own, of_objective, tokenizer, callbacks)
-            last = last_whole_checkpoint(output / name) if resume else None
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
-            trainer.save_model()
-            _name_base(output / name, record.base_model_name_or_path)
-            arm.unload()
-            ObjectiveLog(trainer.state.log_history).write(log)
-        logs[name] = ObjectiveLog.read(log).log
-    record.write(output / GENARM)
+    with one_writer(output, writes=args.process_index == 0):
+        for index, name in enumerate(pairs.objectives):
+            log = output / name / LOG
+            if not (resume and log.is_file()):
+                own = copy.copy(args)
+                own.output_dir = str(output / name)
+                set_seed(args.seed)
+                of_objective = Pairs(pairs.objectives, [pair for pair in pairs.rows if pair.objective == index])
+                arm = cast(PeftModel, get_peft_model(base, copy.deepcopy(config)))
+                trainer = GenArmTrainer(arm, own, of_objective, tokenizer, callbacks)
+                last = last_whole_checkpoint(output / name) if resume else None
+                trainer.train(resume_from_checkpoint=None if last is None else str(last))
+                trainer.save_model()
+                _name_base(output / name, record.base_model_name_or_path)
+                arm.unload()
+                ObjectiveLog(trainer.state.log_history).write(log)
+            logs[name] = ObjectiveLog.read(log).log
+        record.write(output / GENARM)
     return GenArm.from_pretrained(output, base, tokenizer=tokenizer), logs
 
 

@@ -2,12 +2,14 @@ from .atomic import directory_beside as directory_beside
 from .atomic import file_beside as file_beside
 from .atomic import write_json as write_json
 from .atomic import write_text as write_text
+from .claim import one_writer as one_writer
 from .hashes import sha256 as sha256
 from .keeping import kept as kept
 from .lines import append_json_lines as append_json_lines
 from .lines import mend_lines as mend_lines
 from .lines import whole_lines_of as whole_lines_of
 from .links import leads_out as leads_out
+from .listing import listed as listed
 from .markdown import markdown_table as markdown_table
 from .progress import progress_bar as progress_bar
 from .recipes import changed as changed

@@ -1,6 +1,7 @@
 """A PV-ARM as k reward models."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,15 +11,15 @@ from jaxtyping import Float
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from hf_prosocial.arm import load_arm
+from hf_prosocial.arm import arm_objectives, load_arm
 from hf_prosocial.assets import RELEASED, arm_source
-from hf_prosocial.data import Completion, Prompt, templated
+from hf_prosocial.data import Completion, MalformedRowError, Prompt, templated
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.models import completion_log_probs, find_base, preferred_device
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 
-from .registry import JudgeConfig, JudgeContext, Role, Scorer, register_judge
+from .registry import JudgeConfig, JudgeContext, Role, Scorer, check_rewards, register_judge
 
 
 class ArmScorer:
@@ -37,12 +38,18 @@ class ArmScorer:
         self._arm, self._tokenizer, self._batch_tokens = arm, tokenizer, batch_tokens
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Float[np.ndarray, "replies k"]:
-        """The rewards of each reply to the prompt beside it; in nats per token."""
-        rows = []
-        for prompt, reply in zip(prompts, replies, strict=True):
-            rows.append(
-                Completion(0, *templated(self._tokenizer, prompt.messages(), [{"role": "assistant", "content": reply}]))
-            )
+        """The rewards of each reply to the prompt beside it, in nats per token; NaN where no template takes it."""
+        scores = np.full((len(replies), len(self.names)), np.nan)
+        read: dict[int, Completion] = {}
+        for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+            said = [{"role": "assistant", "content": reply}]
+            with suppress(MalformedRowError):
+                read[row] = Completion(0, *templated(self._tokenizer, prompt.messages(), said))
+        if read:
+            scores[list(read)] = self._scores(list(read.values()))
+        return scores
+
+    def _scores(self, rows: Sequence[Completion]) -> Float[np.ndarray, "replies k"]:
         pad: Any = self._tokenizer.eos_token_id
         options = {"pad_token_id": pad, "batch_tokens": self._batch_tokens}
         tuner = tuner_of(self._arm)
@@ -66,10 +73,15 @@ class ArmScorerConfig(JudgeConfig):
     kind: Literal["arm"]
     arm: str = RELEASED
 
-    def open(self, role: Role, context: JudgeContext) -> Scorer:
-        """Open the judge or scorer for a role; on the evaluation's own base."""
+    def check(self, role: Role, context: JudgeContext) -> None:
+        """Refuse another role than "rewards", no such adapter, and objectives that it has no reward for."""
         if role != "rewards":
             raise ProsocialError(f"an ARM gives rewards; it is no judge of {role}")
+        check_rewards(self, arm_objectives(arm_source(self.arm)), context.objectives)
+
+    def open(self, role: Role, context: JudgeContext) -> Scorer:
+        """Open the judge or scorer for a role; on the evaluation's own base."""
+        self.check(role, context)
         model, tokenizer = find_base(context.base).load(context.dtype, device=preferred_device())
         return ArmScorer(load_arm(arm_source(self.arm), model, tokenizer=tokenizer), tokenizer)
 

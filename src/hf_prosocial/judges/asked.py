@@ -1,8 +1,8 @@
 """Judges and scorers that ask a model behind an endpoint; answers are taken as they stand or not at all."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -80,25 +80,30 @@ class AskedScorer:
 
     Args:
         endpoint: who is asked.
-        names: of the objectives, each of the five.
+        names: of the objectives.
+        meanings: what a reply does that is good at an objective; by default those of the five are known.
 
     Raises:
         ValueError: an objective that there are no words for.
     """
 
-    def __init__(self, endpoint: Endpoint, names: Sequence[str]) -> None:
-        unknown = [name for name in names if name not in _MEANING]
+    def __init__(self, endpoint: Endpoint, names: Sequence[str], meanings: Mapping[str, str] | None = None) -> None:
+        self._meanings = _MEANING | dict(meanings or {})
+        unknown = [name for name in names if name not in self._meanings]
         if unknown:
-            raise ProsocialError(f"there are no words to ask for {unknown}; known are {list(_MEANING)}")
+            raise ProsocialError(
+                f"there are no words to ask for {', '.join(unknown)}; say under `meanings` what a reply does that is "
+                f"good at it, as for empathy: {_MEANING['empathy']!r}"
+            )
         self._endpoint, self.names = endpoint, tuple(names)
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Float[np.ndarray, "replies k"]:
         """The rewards of each reply to the prompt beside it; NaN where an answer is no number of the scale."""
-        questions = [
-            _question(_ASK_SCORE.format(objective=name.replace("_", "-"), meaning=_MEANING[name]), prompt, [reply])
-            for prompt, reply in zip(prompts, replies, strict=True)
-            for name in self.names
+        asked = [
+            _ASK_SCORE.format(objective=name.replace("_", "-"), meaning=self._meanings[name]) for name in self.names
         ]
+        pairs = zip(prompts, replies, strict=True)
+        questions = [_question(one, prompt, [reply]) for prompt, reply in pairs for one in asked]
         answers = [one_of(answer, [str(value) for value in SCALE]) for answer in self._endpoint.ask_all(questions)]
         scores = [float("nan") if answer is None else float(answer) for answer in answers]
         return np.array(scores).reshape(len(replies), len(self.names))
@@ -149,14 +154,25 @@ def _question(asked: str, prompt: Prompt, replies: Sequence[str]) -> list[dict[s
 @register_judge("endpoint")
 @dataclass(frozen=True)
 class EndpointConfig(EndpointOptions, JudgeConfig):
-    """A model behind an OpenAI-compatible HTTP endpoint; the other attributes are those of `EndpointOptions`."""
+    """A model behind an OpenAI-compatible HTTP endpoint; the other attributes are those of `EndpointOptions`.
+
+    Attributes:
+        meanings: for objectives of one's own: what a reply does that is good at one, by its name.
+    """
 
     kind: Literal["endpoint"]
+    meanings: dict[str, str] = field(default_factory=dict)
 
     def open(self, role: Role, context: JudgeContext) -> Judge | Scorer:
         """Open the judge or scorer for a role; every answer is kept in the context's folder."""
         endpoint = Endpoint(self, context.folder / f"{role}.jsonl")
-        return AskedScorer(endpoint, context.objectives) if role == "rewards" else AskedJudge(endpoint, role)
+        if role != "rewards":
+            return AskedJudge(endpoint, role)
+        return AskedScorer(endpoint, context.objectives, self.meanings)
+
+    def check(self, role: Role, context: JudgeContext) -> None:
+        """Refuse a key that is missing, answers of another model, and objectives without words."""
+        self.open(role, context)  # Nothing is loaded or asked by it.
 
     def described(self, role: Role) -> str:
         """Who scores and how good, in a line for the report."""

@@ -19,7 +19,7 @@ from hf_prosocial.records import HEADS, HeadsRecord
 
 from .features import Features, ReplyFeatures
 from .labels import HARM, REFUSAL
-from .registry import Judge, JudgeConfig, JudgeContext, Role, Scorer, register_judge
+from .registry import Judge, JudgeConfig, JudgeContext, Role, Scorer, check_rewards, register_judge
 
 WEIGHTS = "heads.safetensors"
 logger = logging.getLogger(__name__)
@@ -127,11 +127,11 @@ class EmbeddedScorer:
         self.names = self._head.names
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Float[np.ndarray, "replies k"]:
-        """The rewards of each reply to the prompt beside it.
+        """The rewards of each reply to the prompt beside it; NaN where it cannot be read.
 
         In logits of being preferred, so that differences alone mean something.
         """
-        return self._head(self._features(prompts, replies))
+        return _values(self._head, self._features, prompts, replies)
 
 
 class EmbeddedJudge:
@@ -148,8 +148,19 @@ class EmbeddedJudge:
         self.labels = LABELS[kind]
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[str | None]:
-        """The label of each reply to the prompt beside it; None where it gave none."""
-        return [self._head.names[index] for index in self._head(self._features(prompts, replies)).argmax(1)]
+        """The label of each reply to the prompt beside it; None where it cannot be read."""
+        values = _values(self._head, self._features, prompts, replies)
+        return [None if np.isnan(row).any() else self._head.names[row.argmax()] for row in values]
+
+
+def _values(
+    head: Head, features: ReplyFeatures, prompts: Sequence[Prompt], replies: Sequence[str]
+) -> Float[np.ndarray, "replies names"]:
+    values = np.full((len(replies), len(head.names)), np.nan)
+    rows = np.flatnonzero(features.readable(prompts, replies))
+    if len(rows):
+        values[rows] = head(features([prompts[row] for row in rows], [replies[row] for row in rows]))
+    return values
 
 
 @register_judge("embedded")
@@ -170,6 +181,14 @@ class EmbeddedConfig(JudgeConfig):
         heads = Heads.load(self.folder)
         features = context.once(("features", self.folder), heads.features)
         return EmbeddedScorer(heads, features) if role == "rewards" else EmbeddedJudge(heads, features, role)
+
+    def check(self, role: Role, context: JudgeContext) -> None:
+        """Refuse a folder without heads, or without one for the role or an objective."""
+        heads = Heads.load(self.folder).heads
+        if role not in heads:
+            raise ProsocialError(f"{self.folder} has heads for {', '.join(heads)}, and none for {role}")
+        if role == "rewards":
+            check_rewards(self, heads[role].names, context.objectives)
 
     def identity(self) -> dict[str, Any]:
         """All that the scores follow from beside the replies, as JSON has it; with hashes of the heads."""

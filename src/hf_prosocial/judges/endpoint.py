@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ class EndpointOptions:
         parallel: requests at a time.
         input_price, output_price: in dollars per million tokens.
         price_cap: in dollars; asking stops before it is passed. Needed where there is a price.
+        request: fields of each request, as the endpoint has them, e.g. {max_completion_tokens: 2000} for a model that
+            reasons first; null leaves out one of those that are sent otherwise, temperature: 0 and max_tokens.
     """
 
     model: str
@@ -41,13 +44,28 @@ class EndpointOptions:
     input_price: Annotated[float, Field(ge=0)] = 0.0
     output_price: Annotated[float, Field(ge=0)] = 0.0
     price_cap: Annotated[float, Field(gt=0)] | None = None
+    request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        ours = sorted(_OURS & set(self.request))
+        if ours:
+            raise ProsocialError(
+                f"request: {', '.join(ours)} cannot be chosen, for one answer to each question is read"
+            )
         if self.price_cap is None and (self.input_price > 0 or self.output_price > 0):
             raise ProsocialError(f"{self.model} costs money; give a price_cap in dollars")
         if self.price_cap is not None and self.input_price == self.output_price == 0:
             raise ProsocialError("a price_cap without prices would cap nothing; give input_price and output_price")
 
+
+_OURS = {"model", "messages", "stream", "n"}
+_LIMITS = ("max_completion_tokens", "max_tokens")
+_OF_ONE_QUESTION = (400, 413, 422)
+"""Statuses that say something of one question; others tell of the server, the key or the address."""
+_NONE_ANSWERED = 20
+"""So many refused questions without an answer, and the request itself must be wrong."""
+
+logger = logging.getLogger(__name__)
 
 ANSWERS = "answers"
 """Where an evaluation keeps what endpoints answered."""
@@ -57,6 +75,10 @@ Messages = Sequence[Mapping[str, str]]
 
 class EndpointError(ProsocialError, OSError):
     """An endpoint that cannot be reached, refuses, or answers with something that is no completion."""
+
+
+class QuestionRefusedError(EndpointError):
+    """The endpoint answers others, but not this question: it is too long, or its content is filtered."""
 
 
 class PriceCapReachedError(ProsocialError, OSError):
@@ -88,12 +110,14 @@ class Endpoint:
         key = os.environ.get(config.key_variable)
         if key is None and config.url is None:
             raise ProsocialError(f"the environment variable {config.key_variable} holds no key for {config.model}")
-        self.config, self.path, self._max_tokens = config, Path(answers), max_tokens
+        self.config, self.path, self._fields = config, Path(answers), _request_fields(config.request, max_tokens)
+        self._most_tokens = next((int(self._fields[name]) for name in _LIMITS if name in self._fields), max_tokens)
         self._client = OpenAI(
             api_key=key or "none", base_url=config.url, timeout=config.seconds, max_retries=config.retries
         )
         self._lock = threading.Lock()
-        self._known = self._read()
+        self._known = self._read(max_tokens)
+        self._refused: dict[str, str] = {}
         self._reserved = 0.0
 
     @property
@@ -104,8 +128,11 @@ class Endpoint:
     def ask_all(self, questions: Sequence[Messages], description: str = "judging") -> list[str]:
         """The answer to each, several at a time; answers come to disk as they come.
 
+        A question that the endpoint refuses, as one whose content it filters, has the answer "", and a warning tells of
+        it. It is asked again by the next call.
+
         Raises:
-            EndpointError: after the retries; the other answers are kept.
+            EndpointError: after the retries, or all questions were refused; the other answers are kept.
             PriceCapReachedError: likewise.
         """
         names = [self._name(question) for question in questions]
@@ -121,11 +148,17 @@ class Endpoint:
             if failed:
                 pool.shutdown(cancel_futures=True)
                 failed[0].result()
-        return [self._known[name].text for name in names]
+        refused = {name: self._refused.pop(name) for name in missing if name in self._refused}
+        if refused:
+            reason = next(iter(refused.values()))
+            if not self._known:
+                raise EndpointError(f"all {len(refused)} questions were refused: {reason}")
+            logger.warning("%d of %d questions were refused and stay unanswered: %s", len(refused), total, reason)
+        return [self._known[name].text if name in self._known else "" for name in names]
 
     def _ask(self, name: str, question: Messages) -> None:
         # A token is never shorter than a byte.
-        most = self._price(sum(len(message["content"].encode()) + 16 for message in question), self._max_tokens)
+        most = self._price(sum(len(message["content"].encode()) + 16 for message in question), self._most_tokens)
         with self._lock:
             cap = self.config.price_cap
             if cap is not None and self.spent + self._reserved + most > cap:
@@ -136,10 +169,15 @@ class Endpoint:
             self._reserved += most
         try:
             answer = self._answer(question)
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 self._reserved -= most
-            raise
+                if not isinstance(error, QuestionRefusedError):
+                    raise
+                self._refused[name] = str(error)
+                if not self._known and len(self._refused) >= _NONE_ANSWERED:
+                    raise EndpointError(f"the first {_NONE_ANSWERED} questions were all refused: {error}") from error
+            return
         with self._lock:
             # At once with the answer's own price, or another thread would see neither and pass the cap.
             self._reserved -= most
@@ -151,12 +189,13 @@ class Endpoint:
         where = f"{self.config.model} at {self._client.base_url}"
         try:
             found = self._client.chat.completions.create(
-                model=self.config.model, messages=messages, temperature=0.0, max_tokens=self._max_tokens
+                model=self.config.model, messages=messages, extra_body=self._fields
             )
         except (APITimeoutError, APIConnectionError) as error:
             raise EndpointError(f"{where} cannot be reached after {self.config.retries} retries: {error}") from error
         except APIStatusError as error:
-            raise EndpointError(f"{where} answered with status {error.status_code}: {error.message:.300}") from error
+            kind = QuestionRefusedError if error.status_code in _OF_ONE_QUESTION else EndpointError
+            raise kind(f"{where} answered with status {error.status_code}: {error.message:.300}") from error
         except (OpenAIError, ValueError) as error:
             raise EndpointError(f"{where} answered with something that is no completion: {error!s:.300}") from error
         return self._checked(found, where)
@@ -164,7 +203,11 @@ class Endpoint:
     def _checked(self, found: Any, where: str) -> Answer:
         """A completion as an `Answer`; a server may send anything."""
         choices = getattr(found, "choices", None)
-        text = getattr(getattr(choices[0], "message", None), "content", None) if choices else None
+        choice = choices[0] if choices else None
+        text = getattr(getattr(choice, "message", None), "content", None)
+        if text is None and isinstance(getattr(choice, "finish_reason", None), str):
+            # Filtered, refused, or all tokens went into reasoning: a completion, in which nothing is said.
+            text = ""
         if not isinstance(text, str):
             raise EndpointError(f"{where} answered with something that is no completion: {found!r:.300}")
         usage = getattr(found, "usage", None)
@@ -182,8 +225,9 @@ class Endpoint:
         content = json.dumps([dict(message) for message in question], ensure_ascii=True, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def _read(self) -> dict[str, Answer]:
-        header = json.dumps({"model": self.config.model, "url": self.config.url, "max_tokens": self._max_tokens})
+    def _read(self, max_tokens: int) -> dict[str, Answer]:
+        asked = {"model": self.config.model, "url": self.config.url, "max_tokens": max_tokens}
+        header = json.dumps(asked | ({"request": self.config.request} if self.config.request else {}))
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, header + "\n")
@@ -191,7 +235,8 @@ class Endpoint:
         first, *lines = whole_lines_of(self.path) or [""]
         if first != header:
             raise ProsocialError(
-                f"{self.path} holds answers of another model: {first!r:.200}, not {header}; choose another file"
+                f"{self.path} holds answers of another model or request: {first!r:.200}, not {header}; "
+                "move it away, or choose another folder"
             )
         found = {}
         for line in lines:
@@ -200,3 +245,10 @@ class Endpoint:
             found[name] = Answer(**row)
         mend_lines(self.path)
         return found
+
+
+def _request_fields(request: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    """What is sent beside model and messages: one limit of the answer's length, whichever the endpoint knows."""
+    limit = {} if any(name in request for name in _LIMITS) else {"max_tokens": max_tokens}
+    fields = {"temperature": 0.0} | limit | dict(request)
+    return {name: value for name, value in fields.items() if value is not None}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from hf_prosocial.data import Prompt, batches_by_length, templated
@@ -47,26 +47,36 @@ class ReplyFeatures:
         """One row a reply, fp32; a reply without a word is its end of turn.
 
         Raises:
-            ValueError: a conversation that is longer than the model's context.
+            ValueError: a conversation that is not `readable`.
         """
         keys = [(prompt.conversation, reply) for prompt, reply in zip(prompts, replies, strict=True)]
         if self._read_last.keys() != set(keys):
             self._read_last = self._read(list(dict.fromkeys(keys)))
         return np.stack([self._read_last[key] for key in keys])
 
+    def readable(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Bool[np.ndarray, " replies"]:
+        """Whether each conversation fits the model's context and the tokenizer's chat template."""
+        found = []
+        for prompt, reply in zip(prompts, replies, strict=True):
+            try:
+                self._row(prompt.conversation, reply)
+            except ProsocialError:
+                found.append(False)
+            else:
+                found.append(True)
+        return np.array(found, dtype=bool)
+
+    def _row(self, conversation: Conversation, reply: str) -> tuple[list[int], list[int]]:
+        said = [{"role": role, "content": content} for role, content in conversation]
+        prompt, answer = templated(self._tokenizer, said, [{"role": "assistant", "content": reply}])
+        length, most = len(prompt) + len(answer), self._model.config.max_position_embeddings
+        if length > most:
+            raise ProsocialError(f"a conversation of {length} tokens; the model that reads it holds {most}")
+        return prompt, answer
+
     def _read(self, keys: Sequence[tuple[Conversation, str]]) -> _Read:
-        rows = [
-            templated(
-                self._tokenizer,
-                [{"role": role, "content": content} for role, content in conversation],
-                [{"role": "assistant", "content": reply}],
-            )
-            for conversation, reply in keys
-        ]
+        rows = [self._row(*key) for key in keys]
         lengths = [len(prompt) + len(reply) for prompt, reply in rows]
-        most = self._model.config.max_position_embeddings
-        if max(lengths, default=0) > most:
-            raise ProsocialError(f"a conversation of {max(lengths)} tokens; the model that reads it holds {most}")
         read: _Read = {}
         with progress_bar(len(rows), "reading replies", "reply") as progress:
             for batch in _batches([conversation for conversation, _ in keys], lengths, self._batch_tokens):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.data import Prompt, batches_by_length
@@ -41,19 +42,13 @@ class GuardJudge:
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[str | None]:
         """The label of each reply to the prompt beside it; None where it gave none."""
-        texts = [
-            str(
-                self._tokenizer.apply_chat_template(
-                    [*prompt.messages(), {"role": "assistant", "content": reply}],
-                    tokenize=False,
-                    add_generation_prompt=True,
-                )
-            )
-            for prompt, reply in zip(prompts, replies, strict=True)
-        ]
-        answers = _answers(self._model, self._tokenizer, texts, self._batch_tokens)
-        said = [one_of(first_line(answer), ("safe", "unsafe")) for answer in answers]
-        return [{"safe": SAFE, "unsafe": HARMFUL}.get(one or "") for one in said]
+        found: list[str | None] = [None] * len(replies)
+        texts = conversation_texts(self._tokenizer, prompts, replies, add_generation_prompt=True)
+        answers = _answers(self._model, self._tokenizer, list(texts.values()), self._batch_tokens)
+        for row, answer in zip(texts, answers, strict=True):
+            said = one_of(first_line(answer), ("safe", "unsafe"))
+            found[row] = {"safe": SAFE, "unsafe": HARMFUL}.get(said or "")
+        return found
 
 
 class TemplateJudge:
@@ -80,11 +75,7 @@ class TemplateJudge:
         labels: tuple[str, ...] = HARM,
         batch_tokens: int = 4096,
     ) -> None:
-        absent = [place for place in ("{prompt}", "{reply}") if place not in template]
-        if absent:
-            raise ProsocialError(f"the template has no place for {absent}")
-        if not set(answers.values()) <= set(labels):
-            raise ProsocialError(f"the answers must mean some of {list(labels)}, found {dict(answers)}")
+        _check_template(template, answers, labels)
         self.labels, self._template, self._meaning = labels, template, dict(answers)
         self._model, self._tokenizer, self._batch_tokens = model.eval(), tokenizer, batch_tokens
 
@@ -102,6 +93,33 @@ class TemplateJudge:
         # Not str.format, and in one pass: braces in a prompt or a reply are no places.
         texts = {"{prompt}": prompt, "{reply}": reply}
         return re.sub(r"\{prompt\}|\{reply\}", lambda found: texts[found.group()], self._template)
+
+
+def _check_template(template: str, answers: Mapping[str, str], labels: Sequence[str]) -> None:
+    absent = [place for place in ("{prompt}", "{reply}") if place not in template]
+    if absent:
+        raise ProsocialError(f"the template has no place for {absent}")
+    if not set(answers.values()) <= set(labels):
+        raise ProsocialError(f"the answers must mean some of {list(labels)}, found {dict(answers)}")
+
+
+def conversation_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    replies: Sequence[str],
+    *,
+    add_generation_prompt: bool = False,
+) -> dict[int, str]:
+    """The conversations through a chat template, by their places, but for those that the template refuses."""
+    texts = {}
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+        said = [*prompt.messages(), {"role": "assistant", "content": reply}]
+        try:
+            text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=add_generation_prompt)
+        except TemplateError:
+            continue
+        texts[row] = str(text)
+    return texts
 
 
 def first_line(answer: str) -> str:
@@ -131,10 +149,15 @@ class GuardConfig(JudgeConfig):
     kind: Literal["guard"]
     model: str
 
-    def open(self, role: Role, context: JudgeContext) -> Judge:
-        """Open the judge or scorer for a role."""
+    def check(self, role: Role, context: JudgeContext) -> None:
+        """Refuse another role than "harm", and no such model."""
         if role != "harm":
             raise ProsocialError(f"a guard says safe or unsafe, which tells nothing of {role}; found {self}")
+        find_base(self.model)
+
+    def open(self, role: Role, context: JudgeContext) -> Judge:
+        """Open the judge or scorer for a role."""
+        self.check(role, context)
         return GuardJudge(*find_base(self.model).load(device=preferred_device()))
 
     def described(self, role: Role) -> str:
@@ -158,10 +181,16 @@ class TemplateConfig(JudgeConfig):
     template: str
     answers: dict[str, str]
 
-    def open(self, role: Role, context: JudgeContext) -> Judge:
-        """Open the judge or scorer for a role."""
+    def check(self, role: Role, context: JudgeContext) -> None:
+        """Refuse the role "rewards", no such model or template, and a template or answers that cannot be."""
         if role == "rewards":
             raise ProsocialError("a model that is asked by a template gives labels, and no rewards")
+        find_base(self.model)
+        _check_template(read_text(self.template), self.answers, LABELS[role])
+
+    def open(self, role: Role, context: JudgeContext) -> Judge:
+        """Open the judge or scorer for a role."""
+        self.check(role, context)
         model, tokenizer = find_base(self.model).load(device=preferred_device())
         template = read_text(self.template)
         return TemplateJudge(model, tokenizer, template, self.answers, labels=LABELS[role])

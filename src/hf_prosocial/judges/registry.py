@@ -45,7 +45,7 @@ class Scorer(Protocol):
     names: tuple[str, ...]
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Float[np.ndarray, "replies k"]:
-        """The rewards of each reply to the prompt beside it; NaN is refused by whoever averages them."""
+        """The rewards of each reply to the prompt beside it; NaN where there is none."""
         ...
 
 
@@ -92,6 +92,13 @@ class JudgeConfig(ABC):
             ValueError: this kind of judge cannot tell what is asked for.
         """
 
+    def check(self, role: Role, context: JudgeContext) -> None:  # noqa: B027  A kind may have nothing to check.
+        """Refuse, before a model is loaded and replies are made, what `open` or a first question would refuse.
+
+        Raises:
+            ProsocialError, OSError: a role that this kind has nothing for, objectives without rewards, no such file.
+        """
+
     def identity(self) -> dict[str, Any]:
         """All that its scores follow from beside the replies, as JSON has it; known without loading a model."""
         return asdict(self)
@@ -103,6 +110,17 @@ class JudgeConfig(ABC):
     def validation(self, role: Role) -> str | None:
         """The human labels that it was compared with and how it did; None where it was not."""
         return None
+
+
+def check_rewards(judge: object, names: Sequence[str], objectives: Sequence[str]) -> None:
+    """Refuse a judge that has no reward for an objective.
+
+    Raises:
+        ProsocialError: which ones.
+    """
+    missing = [name for name in objectives if name not in names]
+    if missing:
+        raise ProsocialError(f"{judge} has the rewards {list(names)}, and none for {missing}")
 
 
 _KINDS: dict[str, type[JudgeConfig]] = {}

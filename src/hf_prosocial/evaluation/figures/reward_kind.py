@@ -5,7 +5,7 @@ from hf_prosocial.preference import Preference
 
 from .differences import of_pairs, paired
 from .registry import Given, Measured, register_figures
-from .rewards import Z, reward_figures, weights_of_all, z_rewards
+from .rewards import Z, reward_figures, weights_of_all, with_rewards_alone, z_rewards
 from .shares import refused, turned_away
 from .signatures import attribute_collapse, over_refusal, reward_hacking
 
@@ -14,14 +14,17 @@ from .signatures import attribute_collapse, over_refusal, reward_hacking
 def measure_rewards(given: Given) -> Measured:
     """Mean inner product, hypervolume and control; high rewards of replies that refuse are counted apart."""
     preferences, found = list(given.preferences), Measured()
-    scored: dict[str, Z] = {one.variant: z_rewards(one, given.reference, preferences) for one in given.answers}
-    for one in given.answers:
+    rewarded = with_rewards_alone(given.answers)
+    scored: dict[str, Z] = {one.variant: z_rewards(one, rewarded[0], preferences) for one in rewarded}
+    for one, all_of_it in zip(rewarded, given.answers, strict=True):
         z = scored[one.variant]
-        figures = reward_figures(z, preferences, given.objectives) | turned_away(one)
+        figures = reward_figures(z, preferences, given.objectives) | turned_away(all_of_it)
+        if len(one.prompts) < len(all_of_it.prompts):
+            figures["prompts_without_rewards"] = len(all_of_it.prompts) - len(one.prompts)
         found.figures[one.variant] = figures
         # A variant that heeds no preference has one reply a prompt, whose rewards stand under all preferences.
         found.signatures += reward_hacking(one, z[:, : len(one.preferences)])
-        found.signatures += over_refusal(one, given.reference)
+        found.signatures += over_refusal(all_of_it, given.reference)
         if "uniform" in figures:
             row = preferences.index(Preference.uniform(objectives=given.objectives))
             found.signatures += attribute_collapse(one, figures["uniform"], z[:, [row]])

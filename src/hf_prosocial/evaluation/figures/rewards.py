@@ -1,5 +1,6 @@
 """What replies under many preferences are worth, in z-scores of the reference's own replies."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,41 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.evaluation.answers import Answers
 from hf_prosocial.evaluation.bootstrap import bootstrap_mean
 from hf_prosocial.evaluation.multi_objective import control, control_matrix, hypervolume, mean_inner_product, z_scores
+from hf_prosocial.io import listed
 from hf_prosocial.preference import Preference
 
+from .shares import LEAST_JUDGED
+
+logger = logging.getLogger(__name__)
+
 Z = Float[np.ndarray, "prompts preferences k"]
+
+
+def with_rewards_alone(answers: Sequence[Answers]) -> list[Answers]:
+    """Every variant's answers to the prompts whose replies all have rewards, so that all are compared on the same ones.
+
+    Raises:
+        ValueError: the replies were not scored, or too few prompts are left (`LEAST_JUDGED`).
+    """
+    numbers = [np.isfinite(_scored(one)).all(axis=(1, 2)) for one in answers]
+    whole = np.logical_and.reduce(numbers)
+    if whole.all():
+        return list(answers)
+    first, own = next((one, own) for one, own in zip(answers, numbers, strict=True) if not own.all())
+    where = listed([f"{first.benchmark}:{first.prompts[row].identity}" for row in np.flatnonzero(~own)])
+    said = f"replies to {(~whole).sum()} of {len(whole)} prompts of {first.benchmark} have no reward"
+    if whole.sum() < max(2, LEAST_JUDGED * len(whole)):
+        raise ProsocialError(
+            f"{said}, among them {first.variant}'s to {where}; an average over the others would be another figure"
+        )
+    logger.warning("%s, and are in no figure of rewards; among them %s's to %s", said, first.variant, where)
+    return [one.to_prompts(np.flatnonzero(whole)) for one in answers]
+
+
+def _scored(answers: Answers) -> Float[np.ndarray, "prompts preferences k"]:
+    if answers.rewards is None:
+        raise ProsocialError("the replies were not scored")
+    return answers.rewards
 
 
 def z_rewards(answers: Answers, reference: Answers, preferences: Sequence[Preference]) -> Z:
@@ -21,9 +54,7 @@ def z_rewards(answers: Answers, reference: Answers, preferences: Sequence[Prefer
     Raises:
         ValueError: the replies have no rewards, or those of the reference do not vary.
     """
-    if answers.rewards is None or reference.rewards is None:
-        raise ProsocialError("the replies were not scored")
-    z = z_scores(answers.rewards, reference.rewards[:, 0])
+    z = z_scores(_scored(answers), _scored(reference)[:, 0])
     return np.repeat(z, len(preferences), axis=1) if z.shape[1] == 1 else z
 
 

@@ -26,7 +26,15 @@ def draw_all(metrics: Metrics, folder: Path) -> list[str]:
     Raises:
         ImportError: matplotlib is not installed (the extra `evaluate`).
     """
+    from matplotlib import rc_context
+
     folder.mkdir(parents=True, exist_ok=True)
+    # A dollar sign in a name is no formula.
+    with rc_context({"text.parse_math": False}):
+        return _draw_all(metrics, folder)
+
+
+def _draw_all(metrics: Metrics, folder: Path) -> list[str]:
     found: list[str] = []
     figures = metrics.figures
     if "harm" in figures:
