@@ -1,5 +1,9 @@
 """Every error of a command ends in one line that says what to do; `--debug` shows where it comes from."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import typer
 from jinja2 import TemplateError
@@ -104,3 +108,13 @@ def test_wrong_options_are_told_in_one_line_before_a_model_is_loaded(arguments, 
 
 def test_the_version():
     assert CliRunner().invoke(app, ["--version"]).stdout == f"{__version__}\n"
+
+
+def test_a_console_of_few_characters():
+    """What it has no character for is shown by its number, in help and in what is found."""
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "COLUMNS": "120"}
+    for arguments, said in ((["generate", "--help"], r"\u03bb, the multiple of it"), (["demo", "--help"], r"\u03bb")):
+        command = [sys.executable, "-c", "from hf_prosocial.cli import app; app()", *arguments]
+        result = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert result.returncode == 0, result.stderr
+        assert said in result.stdout.decode("cp1252")

@@ -8,7 +8,7 @@ from tokenizers.processors import TemplateProcessing
 
 from hf_prosocial import OBJECTIVES, read_pairs
 from hf_prosocial.data import tokenize_rows
-from hf_prosocial.data.chat import prompt_and_reply
+from hf_prosocial.data.chat import MalformedRowError, _tell_of_reasoning, prompt_and_reply
 from hf_prosocial.models import prompt_text
 
 
@@ -32,6 +32,25 @@ def test_a_template_without_an_end_of_turn_gets_one(tokenizer, monkeypatch):
     prompt, tokens = prompt_and_reply(tokenizer, [{"role": "user", "content": "hi"}], reply("hello "))
     assert tokenizer.decode(prompt) == "hi!"
     assert tokenizer.decode(tokens) == "hello</s>"
+
+
+def test_a_template_that_opens_reasoning_is_read_as_it_writes_earlier_turns(tokenizer, monkeypatch, caplog):
+    """As those of DeepSeek's R1 models: the prompt ends with <think>, and earlier turns have no reasoning."""
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}U {{ m.content }} A {% else %}"
+        "{{ m.content.split('</think>')[-1] }}</s>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    _tell_of_reasoning.cache_clear()
+    for _ in range(2):
+        prompt, tokens = prompt_and_reply(tokenizer, [{"role": "user", "content": "hi"}], reply("hello"))
+    expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("U hi A ", "hello</s>")]
+    assert [prompt, tokens] == expected
+    assert caplog.text.count("opens a block of reasoning") == 1
+    monkeypatch.setattr(tokenizer, "chat_template", template.replace("<think>", "<answer>"))
+    with pytest.raises(MalformedRowError, match="does not begin with the prompt"):
+        prompt_and_reply(tokenizer, [{"role": "user", "content": "hi"}], reply("hello"))
 
 
 def test_plain_strings(tokenizer):

@@ -316,3 +316,38 @@ def test_adapters_that_are_no_plain_lora_are_refused(options):
     lora = get_peft_model(sharing_weights(base), LoraConfig(r=2, task_type="CAUSAL_LM", **options)).eval()
     with pytest.raises(ValueError, match=r"no plain LoRA of one rank|not an adapter on this"):
         GuidedModel(base, lora)
+
+
+@pytest.mark.parametrize("negative", [None, [[4, 4, 9]]], ids=["no negative prompt", "a negative prompt"])
+@pytest.mark.parametrize("where", ["call", "configuration"])
+def test_classifier_free_guidance_beside_an_arms(negative, where):
+    """guidance_scale: of a GuidedModel it moves what is guided; beside a processor, the base alone."""
+    base, arm = pair()
+    ids, scale = torch.tensor([[5, 6, 7, 8]]), 1.7
+    arm.set_preference(PREFERENCE)
+    options = {"max_new_tokens": 5, "do_sample": False, "return_dict_in_generate": True, "output_scores": True}
+    options |= {} if negative is None else {"negative_prompt_ids": torch.tensor(negative)}
+    if where == "call":
+        options["guidance_scale"] = scale
+    else:
+        base.generation_config.guidance_scale = scale
+
+    def of(model, ids):
+        with torch.no_grad():
+            return model(ids, use_cache=False).logits[:, -1].double().log_softmax(-1)
+
+    for guided in (False, True):
+        if guided:
+            found = GuidedModel(base, arm, PREFERENCE).generate(ids, attention_mask=torch.ones_like(ids), **options)
+        else:
+            processor = ProSocialProcessor(arm, PREFERENCE)
+            found = base.generate(ids, attention_mask=torch.ones_like(ids), logits_processor=[processor], **options)
+        for step, scores in enumerate(found.scores):
+            seen = found.sequences[:, : 4 + step]
+            start = ids[:, -1:] if negative is None else torch.tensor(negative)
+            without = torch.cat([start, seen[:, 4:]], dim=1)
+            both = [(of(base, one) + of(arm, one) * guided).log_softmax(-1) for one in (seen, without)]
+            expected = scale * (both[0] - both[1]) + both[1]
+            if not guided:
+                expected = (expected.log_softmax(-1) + of(arm, seen)).log_softmax(-1)
+            torch.testing.assert_close(scores.double(), expected, atol=1e-3, rtol=0)

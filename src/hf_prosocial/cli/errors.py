@@ -1,5 +1,6 @@
 """How a command ends where something is wrong: one line and an exit code, no traceback unless it is asked for."""
 
+import io
 import logging
 import re
 import sys
@@ -32,6 +33,10 @@ class ReportingGroup(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run the command for the arguments without `--debug`. (click fixes this signature.)"""
+        for stream in (sys.stdout, sys.stderr):
+            # A console of few characters shows the others by their numbers.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         given = list(sys.argv[1:] if args is None else args)
         self.debug = DEBUG in given
         return super().main([one for one in given if one != DEBUG], *rest, **options)

@@ -1,7 +1,10 @@
 """Rows of training data: conversations turned into tokens, and rows that cannot be."""
 
 import json
+import logging
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -21,6 +24,8 @@ class MalformedRowError(ProsocialError):
 
 UNREAD = ("system", "tools", "images", "documents", "chat_template_kwargs")
 """Columns that change what a model reads in TRL's formats. They are not read here; without them a row is another."""
+_OPENED_REASONING = re.compile(r"<think>\s*\Z")
+logger = logging.getLogger(__name__)
 # A shorter prompt may well be what a reply begins with.
 _REPEATED_WORDS = 4
 
@@ -115,6 +120,11 @@ def templated(
         whole = tokenizer.apply_chat_template([*prompt, *reply], tokenize=False)
     except TemplateError as error:
         raise MalformedRowError("chat template", f"it raises {error!r:.200}") from error
+    if isinstance(before, str) and isinstance(whole, str) and not whole.startswith(before):
+        without = _OPENED_REASONING.sub("", before)
+        if without != before and whole.startswith(without):
+            _tell_of_reasoning()
+            before = without
     if not isinstance(before, str) or not isinstance(whole, str) or not whole.startswith(before):
         raise MalformedRowError("chat template", "the whole conversation does not begin with the prompt")
     # Whitespace after the end-of-turn token is never generated, so it is not part of the reply.
@@ -123,6 +133,14 @@ def templated(
     if after == reply[-1]["content"].rstrip():
         reply_ids.append(_end(tokenizer))
     return list(tokenizer(before, add_special_tokens=False)["input_ids"]), reply_ids
+
+
+@cache
+def _tell_of_reasoning() -> None:
+    logger.warning(
+        "the chat template opens a block of reasoning (<think>) for each reply, and the replies of the data have none: they "
+        "are read right after the assistant's tag, as the template itself writes earlier turns"
+    )
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> Any:
