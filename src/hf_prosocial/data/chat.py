@@ -138,8 +138,8 @@ def templated(
 @cache
 def _tell_of_reasoning() -> None:
     logger.warning(
-        "the chat template opens a block of reasoning (<think>) for each reply, and the replies of the data have none: they "
-        "are read right after the assistant's tag, as the template itself writes earlier turns"
+        "the chat template opens a block of reasoning (<think>) for each reply, and the replies of the data have none; "
+        "they are read right after the assistant's tag, as the template itself writes earlier turns"
     )
 
 
