@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
 from peft import PeftConfig, PeftModel, get_peft_model
+from peft.utils.hotswap import hotswap_adapter
 from safetensors.torch import load_file, save_file
 from support.models import VOCABULARY, random_arm, random_base
 from torch import nn
@@ -212,8 +214,12 @@ def test_loud_errors():
     [
         ({"r2": 0}, "r2 must be a whole number >= 1, found 0"),
         ({"r1": -1}, "r1 must be a whole number >= 0, found -1"),
-        ({"lora_alpha": 0}, "lora_alpha must be above 0"),
-        ({"lora_dropout": 1.0}, r"lora_dropout must be in \[0, 1\)"),
+        ({"lora_alpha": 0}, "lora_alpha must be a number above 0"),
+        ({"lora_alpha": float("inf")}, "lora_alpha must be a number above 0, found inf"),
+        ({"lora_dropout": 1.0}, r"lora_dropout must be a number in \[0, 1\)"),
+        ({"modules_to_save": ["lm_head"]}, r"modules_to_save=\['lm_head'\] is not supported by PBLoRA"),
+        ({"bias": "all"}, "bias='all' is not supported by PBLoRA; it must be 'none'"),
+        ({"task_type": "SEQ_CLS"}, "task_type='SEQ_CLS' is not supported by PBLoRA"),
         ({"objectives": ("a", "b"), "obj_num": 3}, "obj_num is 3, but 2 objectives are named"),
         ({"objectives": ("a", "a")}, "must differ"),
     ],
@@ -270,3 +276,32 @@ def test_merging_into_a_tied_output_layer_is_refused():
     for merge in (arm.merge_and_unload, arm.merge_adapter):
         with pytest.raises(ValueError, match=r"weight of lm_head is that of model\.embed_tokens too \(tied\)"):
             merge(preference=PREFERENCE)
+
+
+def test_an_adapter_a_row_is_refused():
+    """PEFT drops adapter_names where a tuner does not take it, and every row would have the active adapter."""
+    arm, ids = random_arm("llama", seed=3), torch.tensor([[5, 6, 7], [6, 7, 8]])
+    arm.set_preference(PREFERENCE)
+    mixed = {"input_ids": ids, "adapter_names": ["default", "__base__"]}
+    for use in (arm, partial(arm.generate, max_new_tokens=2)):
+        with pytest.raises(ValueError, match="adapter_names chooses an adapter for each row"):
+            use(**mixed)
+        with arm.disable_adapter():
+            use(**mixed)
+    arm(input_ids=ids, adapter_names=None)
+
+
+def test_ways_of_peft_that_pblora_does_not_know(tmp_path):
+    arm = random_arm("llama", seed=3)
+    with pytest.raises(ValueError, match="cannot be added with weights"):
+        arm.add_weighted_adapter(["default"], [1.0], "sum", combination_type="linear")
+    arm.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="Hotswapping only supports LORA"):
+        hotswap_adapter(arm, str(tmp_path), adapter_name="default")
+
+
+def test_loading_without_memory_for_random_weights(tmp_path):
+    arm = random_arm("llama", seed=3)
+    arm.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(random_base("llama", seed=3), str(tmp_path), low_cpu_mem_usage=True)
+    torch.testing.assert_close(logits(again), logits(arm), atol=0, rtol=0)

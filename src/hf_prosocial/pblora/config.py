@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Any
 
+from peft import TaskType
 from peft.config import PeftConfig
 
 from hf_prosocial.errors import ProsocialError
@@ -91,10 +93,15 @@ class PBLoraConfig(PeftConfig):
         for name, only in _PARM_DEFAULTS.items():
             if getattr(self, name) != only:
                 raise ProsocialError(f"{name}={getattr(self, name)!r} is not supported by PBLoRA; it must be {only!r}")
-        if not self.lora_alpha > 0:
-            raise ProsocialError(f"lora_alpha must be above 0, found {self.lora_alpha!r}")
-        if not 0 <= self.lora_dropout < 1:
-            raise ProsocialError(f"lora_dropout must be in [0, 1), found {self.lora_dropout!r}")
+        if not isinstance(self.lora_alpha, int | float) or not 0 < self.lora_alpha < inf:
+            raise ProsocialError(f"lora_alpha must be a number above 0, found {self.lora_alpha!r}")
+        if not isinstance(self.lora_dropout, int | float) or not 0 <= self.lora_dropout < 1:
+            raise ProsocialError(f"lora_dropout must be a number in [0, 1), found {self.lora_dropout!r}")
+        if self.task_type not in (None, TaskType.CAUSAL_LM):
+            raise ProsocialError(
+                f"task_type={str(self.task_type)!r} is not supported by PBLoRA, whose rewards are a causal language "
+                "model's log-probabilities; it must be 'CAUSAL_LM' or None"
+            )
         for name, kind in _RECORDED.items():
             if not isinstance(getattr(self, name), kind | None):
                 raise ProsocialError(f"{name} must be a {kind.__name__} or null, found {getattr(self, name)!r:.80}")

@@ -1,7 +1,9 @@
 """The PBLoRA tuner: what `get_peft_model` and `PeftModel.from_pretrained` build around a model."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from jaxtyping import Float
@@ -105,6 +107,27 @@ class PBLoraModel(BaseTuner):
             ValueError: as `set_preference`.
         """
         return weights_of(preference, self.adapter_config(adapter_name).names).to(next(self.model.parameters()).device)
+
+    def add_weighted_adapter(self, *_: object, **__: object) -> NoReturn:
+        """Refused: a weighted sum of bilinear adapters is none.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ProsocialError(
+            "PBLoRA adapters cannot be added with weights: what mixes the objectives of one is its preference, "
+            "set_preference(Preference(...)); to mix ordinary LoRAs, bake them first, save_baked(directory, preference)"
+        )
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *_: object, **options: object) -> Generator[None]:
+        """Called by PEFT around every forward pass and generation, with arguments that the model does not get."""
+        if options.get("adapter_names") is not None:
+            raise ProsocialError(
+                "adapter_names chooses an adapter for each row, and a PBLoRA layer has one for all; give each row a "
+                "preference of its own, set_preference([...]), or run the adapters one after the other"
+            )
+        yield
 
     def bake(
         self, preference: Preference, adapter_name: str | None = None
