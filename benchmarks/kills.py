@@ -39,15 +39,14 @@ class Work:
         before: puts the folder in order for a new round.
         run: the work, which is also its own next run.
         whole: what stands there, as something that can be compared; None where nothing does.
-        standing: what may stand there after a kill beside the finished result and nothing; "any" where a next run
-            goes on with what is unfinished.
+        standing: what may stand there after a kill beside the finished result.
     """
 
     place: Path
     before: Callable[[], None]
     run: Callable[[], None]
     whole: Callable[[], object]
-    standing: tuple[object, ...] | str = (None,)
+    standing: tuple[object, ...] = (None,)
 
 
 def run() -> bool:
@@ -79,7 +78,7 @@ def _kill_all(kind: str, work: Work, drawn: random.Random, counts: Counter[str])
                 continue
             counts[kind] += 1
             found = work.whole()
-            if found != expected and work.standing != "any" and found not in work.standing:
+            if found != expected and found not in work.standing:
                 counts["broken"] += 1
                 print(f"{kind}: broken, {found}", file=sys.stderr)
             again = _in_child(work.run)
