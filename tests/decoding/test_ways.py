@@ -23,6 +23,14 @@ MODES = ({"do_sample": False}, {"num_beams": 3}, {"do_sample": True, "num_return
 @pytest.mark.parametrize(
     "mode", [{"do_sample": False}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}]
 )
+def follows_its_change(base):
+    """Whether transformers' own generation of Phi-3 is right beyond 14 tokens: it was not in the oldest versions."""
+    with torch.no_grad():
+        inputs = prompts(rows=1, length=13)
+        found = generate(base, inputs, do_sample=False).sequences
+        return int(found[0, 15]) == int(base(found[:, :15], use_cache=False).logits[0, -1].argmax())
+
+
 @pytest.mark.parametrize("name", MIXERS)
 def test_a_processor_against_full_recompute(name, mode):
     base, arm = random_base("llama", seed=1), mixer_arm(name, seed=2)
@@ -55,6 +63,8 @@ def test_one_forward_pass_is_exact_or_refused_by_name(name):
         with pytest.raises(ValueError, match=rf"{type(base).__name__} .*ProSocialProcessor"):
             GuidedModel(base, arm, PREFERENCE)
         return
+    if name == "phi3" and not follows_its_change(base):
+        pytest.skip("this version of transformers does not fill Phi-3's cache anew")
     theirs = generate(base, inputs, FullRecompute(arm, PREFERENCE), do_sample=False)
     assert_same(generate(GuidedModel(base, arm, PREFERENCE), inputs, do_sample=False), theirs, atol=1e-3)
 
