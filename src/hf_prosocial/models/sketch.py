@@ -76,8 +76,8 @@ class Distance:
         if self.other is not None or self.counted < LEAST_COUNTED:
             return False
         low, high = ROUNDING_BORDERS
-        if self.rounding is None:
-            return self.outside <= SHARE_BORDER * self.counted
+        if self.rounding is None:  # What was not rounded to steps is where its dtypes put it, to the last entry.
+            return self.outside == 0
         # One entry may be off by chance, however few were compared: its block's step was stored in 16 bits.
         return low <= self.rounding <= high and self.outside <= max(1, SHARE_BORDER * self.counted)
 
