@@ -130,6 +130,19 @@ def test_docstring_examples(module):
     assert results.failed == 0
 
 
+def test_troubleshooting_quotes_messages_that_there_are():
+    """What stands for a name or a number in a quote is "..." or a capital letter; the rest is in the sources."""
+    said = " ".join(re.sub(r'"\s*\n\s*f?"', "", file.read_text()) for file in SOURCE.rglob("*.py"))
+    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text()
+    quotes = [
+        one for title in re.findall(r"^\*\*(.*?)\*\*", page, re.MULTILINE) for one in re.findall(r'"([^"]+)"', title)
+    ]
+    assert len(quotes) > 25
+    given = r"\.\.\.|\b[XY]\b|HuggingFaceTB/SmolLM2-135M-Instruct|base_weights|tokenizer$|training\.json"
+    parts = [(quote, part.strip(" ;:")) for quote in quotes for part in re.split(given, quote)]
+    assert [quote for quote, part in parts if part not in said] == []
+
+
 def test_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 120

@@ -14,7 +14,7 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import changed, sha256
 from hf_prosocial.models import SMOLLM2, find_base
 from hf_prosocial.preference import OBJECTIVES
-from hf_prosocial.records import BaseUsed, PairsUsed, TrainingRecord
+from hf_prosocial.records import TRAINING, BaseUsed, PairsUsed, TrainingRecord
 
 from .arguments import PairTrainingArguments
 from .reference import with_reference
@@ -81,6 +81,8 @@ def read_material(recipe: PairRecipe) -> Material:
     base, tokenizer = source.load()
     pairs = read_pairs(recipe.train_data, tokenizer, recipe.objectives, recipe.max_length)
     logger.info("%s: %s", recipe.train_data, pairs.report())
+    if pairs.malformed:
+        logger.info("why each of them was left out will stand in %s", TRAINING)
     dev = None
     if recipe.dev_data is not None:
         # Read before the training, so that a mistyped name costs nothing.
