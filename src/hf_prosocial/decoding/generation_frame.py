@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, GenerationMixin, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.models import CACHE
@@ -35,18 +36,28 @@ class Generation:
     inputs: dict[str, Any]
     drafts: bool
 
+    @property
+    def cache(self) -> Cache | None:
+        """The loop's own cache, which is another one in every generation; None where it has none."""
+        found = self.inputs.get(CACHE)
+        return found if isinstance(found, Cache) else None
+
 
 def current_generation() -> Generation | None:
-    """The innermost generation loop that is calling; None outside one.
+    """The innermost generation loop that is calling; None outside one, and where a criterion or a streamer asks.
 
     Raises:
         ProsocialError: that loop's model is an encoder-decoder, or has inputs beside its tokens: a guide sees neither.
     """
     frame = sys._getframe(1)
     while frame is not None:
-        inputs = frame.f_locals.get("model_kwargs")
-        if isinstance(inputs, dict):
-            _refuse_unseen(frame.f_locals.get("self"), inputs)
+        owner, inputs = frame.f_locals.get("self"), frame.f_locals.get("model_kwargs")
+        if isinstance(owner, StoppingCriteriaList | BaseStreamer):
+            return None  # They are called by the loop, and may ask about rows of their own.
+        # `generate` functions from the Hub have the model as an argument.
+        model = owner if isinstance(owner, GenerationMixin) else frame.f_locals.get("model")
+        if isinstance(inputs, dict) and isinstance(model, GenerationMixin):
+            _refuse_unseen(model, inputs)
             return Generation(inputs, "candidate_generator" in frame.f_locals)
         frame = frame.f_back
     return None
@@ -99,8 +110,8 @@ def _refuse_unseen(model: Any, inputs: dict[str, Any]) -> None:
 def _columns(generation: Generation) -> int:
     """How many tokens the loop's model has seen of a row, for all that is known."""
     inputs = generation.inputs
-    cache = inputs.get(CACHE)
-    held = _held(cache) if isinstance(cache, Cache) and not generation.drafts else 0
+    cache = generation.cache
+    held = _held(cache) if cache is not None and not generation.drafts else 0
     # The loop adds the next token's column before it asks processors; assisted decoding, after.
     matrices = [inputs.get(name) for name in ("position_ids", "attention_mask")]
     return max([held, *(one.shape[-1] - 1 for one in matrices if isinstance(one, Tensor))])

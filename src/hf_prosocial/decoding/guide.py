@@ -49,6 +49,10 @@ class Guide(Protocol):
         """Find out how the model can follow, unless that is known; raise where it cannot."""
         ...
 
+    def begin(self) -> None:
+        """A generation begins; raise where it would be guided wrongly."""
+        ...
+
     def reset(self) -> None:
         """Forget all rows; the weights have changed."""
         ...
@@ -85,8 +89,8 @@ class PBLoraGuide:
         self.arm, self.model = arm, self._tuner.wrapped
         self.tokenizer_hash = self._tuner.adapter_config().tokenizer_hash
 
-    def _begin(self) -> None:
-        refuse_foreign_assistant()
+    def begin(self) -> None:
+        """A generation begins; raise where the base was edited since the ARM was loaded on it."""
         self._tuner.refuse_edited_base()
 
     def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
@@ -99,7 +103,7 @@ class PBLoraGuide:
 
     @cached_property
     def _follower(self) -> Follower:
-        return Follower(arm_reader(self._tuner, self._adapter), self._begin)
+        return Follower(arm_reader(self._tuner, self._adapter), refuse_foreign_assistant)
 
     def try_out(self) -> None:
         """Find out how the model can follow, unless that is known: some forward passes of a few tokens."""
@@ -107,7 +111,6 @@ class PBLoraGuide:
 
     def reset(self) -> None:
         """Forget all rows; the weights have changed."""
-        self._tuner.refuse_edited_base()
         self._follower.reset()
 
     def next_logits(

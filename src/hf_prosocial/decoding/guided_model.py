@@ -82,6 +82,9 @@ class GuidedModel(WrappingModel):
         self.generation_config = base.generation_config
         self._tuner = tuner_of(self.arm)
         self._adapter = self._tuner.one_adapter()
+        self._adapter_weights = [
+            weight for name, weight in self.arm.named_parameters() if "pblora_" in name and not weight.is_inference()
+        ]
         self._own = OwnPreference(self._lanes_of(preference))
         self.eval()
         check_one_pass(self, base, tuner_of(arm))
@@ -157,8 +160,11 @@ class GuidedModel(WrappingModel):
         cache = given_cache(cache, past_key_values)
         if cache is None and (self.config.use_cache if use_cache is None else use_cache):
             cache = DynamicCache(config=self.config)
+        lanes = self._lanes_of(preference)
         both = None if cache is None else _twofold(cache)
-        weights = self._weights(self._lanes_of(preference), inputs, both)
+        if both is not None and not torch.compiler.is_compiling():
+            both.belongs_to(self, lanes.weights, sum(weight._version for weight in self._adapter_weights))
+        weights = self._weights(lanes, inputs, both)
         with self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
             output = self._tuner.wrapped(
                 input_ids=_twice(input_ids, rows),
@@ -203,6 +209,9 @@ class GuidedModel(WrappingModel):
 
     def _check(self, kwargs: dict[str, Any]) -> None:
         check_ready(self._tuner, self._adapter)
+        # generate looks once, because that takes milliseconds; in a compiled graph nothing can.
+        if not torch.compiler.is_compiling() and _generating.get() is None:
+            self._tuner.refuse_edited_base()
         asked = [name for name in ("output_attentions", "output_hidden_states") if kwargs.get(name)]
         if asked:
             wanted = asked[0].removeprefix("output_")

@@ -3,17 +3,19 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Self
+from weakref import ReferenceType, ref
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import Written
 from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences
 
-from .generation_frame import current_generation, mask_of
+from .generation_frame import Generation, current_generation, mask_of
 from .guidance import check_strength, guided_log_probs
 from .guide import GuidanceLostError, Guide, check_evaluating
 from .lanes import Lanes
@@ -23,9 +25,12 @@ from .vocabulary import check_tokenizer, shared_width
 
 
 class _Here(PerThread):
-    """The version of the weights that the thread's cache was made with."""
+    """What the thread's cache was made with: the generation, by its cache, and the guide's weights."""
 
-    version: int | None = None
+    generation: ReferenceType[Cache] | None = None
+    version: tuple[object, ...] | None = None
+    written: Written | None = None
+    length: int = 0
 
 
 class GuidedProcessor(LogitsProcessor):
@@ -98,12 +103,10 @@ class GuidedProcessor(LogitsProcessor):
     ) -> Float[Tensor, "rows vocabulary"]:
         """The guide's logits, on the device and in the dtype of the guided scores; −inf where there is no token."""
         input_ids = input_ids.to(self._guide.model.device)
-        version = self._version()
-        if version != self._here.version:
-            self._guide.reset()
-            self._here.version = version
+        generation = current_generation()
+        self._forget_what_is_stale(None if generation is None else generation.cache, input_ids.shape[1])
         lanes = self._lanes.of(input_ids)
-        mask = self._mask(input_ids)
+        mask = self._mask(input_ids, generation)
         logits = self._guide.next_logits(input_ids, mask, lanes, self._lanes.rows(lanes))
         width = shared_width(scores.shape[-1], logits.shape[-1], self._tokenizer_length)
         logits = logits[:, :width].to(scores.device, torch.promote_types(scores.dtype, torch.float32))
@@ -111,9 +114,28 @@ class GuidedProcessor(LogitsProcessor):
             return logits
         return torch.nn.functional.pad(logits, (0, scores.shape[-1] - width), value=-torch.inf)
 
-    def _mask(self, input_ids: Int[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
+    def _forget_what_is_stale(self, cache: Cache | None, length: int) -> None:
+        """At the begin of a generation, and at every call outside one, look whether the guide's weights were changed.
+
+        Writes in place are counted by torch, and looked for at every call. Those through `.data` take milliseconds to
+        find, which a step has not.
+        """
+        here, version = self._here, self._version()
+        goes_on = cache is not None and here.generation is not None and here.generation() is cache
+        # transformers keeps a static cache for the next generation, which begins with fewer tokens.
+        goes_on = goes_on and (length > here.length or isinstance(cache, DynamicCache))
+        here.length = length
+        if goes_on and version == here.version:
+            return
+        self._guide.begin()
+        written = Written.now(self._guide.arm, adapters=True)
+        if version != here.version or here.written is None or written.since(here.written):
+            self._guide.reset()
+        here.generation = None if cache is None else ref(cache)
+        here.version, here.written = version, written
+
+    def _mask(self, input_ids: Int[Tensor, "rows length"], generation: Generation | None) -> Int[Tensor, "rows length"]:
         """The mask of the generation that is calling; by what was given to the processor, or by the ids, elsewhere."""
-        generation = current_generation()
         seen = None if generation is None else mask_of(generation, input_ids)
         given = None if self._given_mask is None else self._given_mask.extended(input_ids)
         if seen is not None and given is not None and not torch.equal(seen, given):
@@ -144,9 +166,11 @@ class GuidedProcessor(LogitsProcessor):
         check_evaluating(self._guide.arm)
         self._guide.check()
 
-    def _version(self) -> int:
-        """Changes whenever weights are written to, so that no stale cache is used after training or an edit."""
-        return sum(weight._version for weight in self._guide.arm.parameters() if not weight.is_inference())
+    def _version(self) -> tuple[object, ...]:
+        """Another one whenever weights are written to in place, converted, or scaled otherwise."""
+        arm = self._guide.arm
+        writes = sum(weight._version for weight in arm.parameters() if not weight.is_inference())
+        return writes, self._guide.model.dtype, *(vars(config).get("lora_alpha") for config in arm.peft_config.values())
 
 
 def _special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int | None, int | None]:

@@ -30,9 +30,10 @@ _CANNOT_DRAFT = ("Assisted decoding requires a cache", "is not compatible with `
 
 
 class _Latest(PerThread):
-    """The drafts of the thread's last generation."""
+    """The drafts of the thread's last generation, and how often the ARM's weights had been written to."""
 
     drafts: ArmDrafts | None = None
+    version: int | None = None
 
 
 class SpeculativeGuidedModel(WrappingModel):
@@ -160,6 +161,10 @@ class SpeculativeGuidedModel(WrappingModel):
             **{CACHE: cache},
             **kwargs,
         )
+        version = sum(weight._version for weight in self.arm.parameters() if not weight.is_inference())
+        if version != self._latest.version:
+            self._follower.reset()
+            self._latest.version = version
         own = at_least_fp32(output.logits)
         arm = self._follower.logits(sequence.to(self.arm.device), own.shape[1], self._preference).to(own.device)
         shared_width(own.shape[-1], arm.shape[-1], None)
@@ -176,6 +181,9 @@ class SpeculativeGuidedModel(WrappingModel):
             raise ProsocialError("the prompt is padded; with one prompt there is nothing to pad for")
         if sequence is not None:
             return sequence
+        # generate passes the sequence, and looks at the weights when it begins.
+        self._tuner.refuse_edited_base()
+        self._follower.reset()
         if cache is not None and int(cache.get_seq_length()) > 0:
             raise ProsocialError("with a cache, the ARM needs all tokens so far: pass sequence=")
         return input_ids

@@ -1,9 +1,10 @@
 """The keys and values of base and guide in one cache, which counts each pair of rows as one."""
 
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
@@ -31,6 +32,7 @@ class TwofoldCache(Cache):
                 "the cache holds keys and values of one model alone; pass a cache that a GuidedModel returned, or none"
             )
         self._rows = 0
+        self._owner: tuple[ReferenceType[object], Tensor, int] | None = None
         if cache.layer_class_to_replicate is None:
             layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
             super().__init__(layers=layers, offloading=cache.offloading)
@@ -38,6 +40,28 @@ class TwofoldCache(Cache):
             kind = cache.layer_class_to_replicate
             kind = RoomyLayer if kind is DynamicLayer else kind
             super().__init__(layer_class_to_replicate=kind, offloading=cache.offloading)
+
+    def belongs_to(self, model: object, weights: Float[Tensor, "*prompts k"], version: int) -> None:
+        """Take a model, its preference and a count of writes to its adapter as those that fill this cache.
+
+        Raises:
+            ValueError: others did.
+        """
+        if self._owner is None or self.get_seq_length() == 0:
+            self._owner = ref(model), weights, version
+            return
+        owner, before, written = self._owner
+        if owner() is model and version == written and weights is before:
+            return  # As at every step of a generation.
+        one, other = torch.atleast_2d(before), torch.atleast_2d(weights).to(before.device)
+        alike = len(one) == len(other) or 1 in (len(one), len(other))
+        if owner() is not model or version != written or not alike or not bool((one == other).all()):
+            changed = "another model" if owner() is not model else "another state of the adapter"
+            if owner() is model and version == written:
+                changed = f"the preference {before.tolist()}, not {weights.tolist()}"
+            raise ProsocialError(
+                f"the cache was filled under {changed}; keys and values follow from it, so go on without that cache"
+            )
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any

@@ -79,6 +79,9 @@ class GenArmGuide:
         """Find out how the model can follow, unless that is known: some forward passes of a few tokens."""
         assert self._followers
 
+    def begin(self) -> None:
+        """A generation begins; a GenARM's adapters follow from nothing else than their weights."""
+
     def reset(self) -> None:
         """Forget all rows; the weights have changed."""
         for follower in self._followers:

@@ -14,7 +14,7 @@ _SPREAD = 2654435761  # 2³² over the golden ratio: multiples of it spread even
 
 @dataclass(frozen=True)
 class Written:
-    """What is remembered of a model's weights, adapters left out.
+    """What is remembered of a model's weights.
 
     torch counts writes in place, but not those through `.data`, which is how PEFT merges. So some entries of every
     weight are kept too: a merge changes them all.
@@ -28,9 +28,9 @@ class Written:
     entries: dict[str, Tensor]
 
     @classmethod
-    def now(cls, model: nn.Module) -> "Written":
-        """The weights as they are; milliseconds."""
-        weights = base_parameters(model)
+    def now(cls, model: nn.Module, *, adapters: bool = False) -> "Written":
+        """The weights as they are, those of adapters too if asked for; milliseconds."""
+        weights = dict(model.named_parameters()) if adapters else base_parameters(model)
         version = sum(weight._version for weight in weights.values() if not weight.is_inference())
         return cls(version, {name: _some(weight) for name, weight in weights.items()})
 
