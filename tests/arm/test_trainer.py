@@ -153,3 +153,27 @@ def test_what_cannot_be_trained_is_refused(pairs, tokenizer, tmp_path):
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             training_arguments(tmp_path, **bad)
+
+
+def test_a_training_that_diverged_saves_nothing(pairs, tokenizer, tmp_path):
+    args = training_arguments(tmp_path / "out", learning_rate=1e38, max_steps=3)
+    trainer = ArmTrainer(random_arm("llama", seed=2), args, pairs, tokenizer)
+    with pytest.raises(ValueError, match=r"the training diverged: \d+ of the adapter's \d+ tensors"):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_steps": -1, "num_train_epochs": 0}, "num_train_epochs must be above 0"),
+        ({"max_steps": -1, "num_train_epochs": -3.0}, "num_train_epochs must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be 0 or above, found nan"),
+        ({"learning_rate": -1.0}, "learning_rate must be 0 or above"),
+        ({"seed": -1}, "seed must be 0 or above"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps must be 1 or more"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size must be 1 or more"),
+    ],
+)
+def test_arguments_that_train_nothing(tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        training_arguments(tmp_path, **options)

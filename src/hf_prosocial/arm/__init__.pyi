@@ -1,3 +1,4 @@
+from .adapter_file import check_adapter_file as check_adapter_file
 from .arguments import ArmTrainingArguments as ArmTrainingArguments
 from .arguments import PairTrainingArguments as PairTrainingArguments
 from .base_record import BaseMismatchError as BaseMismatchError

@@ -48,6 +48,16 @@ class PairTrainingArguments(TrainingArguments):
             raise ProsocialError(
                 "torch_compile would compile a wrapper that training goes past; set compile_base instead"
             )
+        for name, least in (("learning_rate", 0), ("seed", 0), ("warmup_steps", 0)):
+            if not least <= getattr(self, name) < math.inf:
+                raise ProsocialError(f"{name} must be {least} or above, found {getattr(self, name)}")
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ProsocialError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.max_steps <= 0 and not 0 < self.num_train_epochs < math.inf:
+            raise ProsocialError(
+                f"num_train_epochs must be above 0 where max_steps is not given, found {self.num_train_epochs}"
+            )
         if self.beta_r <= 0:
             raise ProsocialError(f"beta_r must be above 0, found {self.beta_r}")
         if not 0 <= self.objective_exponent <= 1:

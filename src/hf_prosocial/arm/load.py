@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import find_base, sharing_weights
+from hf_prosocial.models import check_hub_id, find_base, sharing_weights
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 
+from .adapter_file import check_adapter_file
 from .base_record import check_base, check_names
 
 
@@ -80,6 +81,7 @@ def load_arm(
     check_base(arm_id, config, model, tokenizer, allow_mismatch)
     with _named(arm_id, "adapter_model.safetensors"):
         arm = PeftModel.from_pretrained(model, str(arm_id), config=config, **hub)
+    check_adapter_file(arm, arm_id, "default", hub)
     arm.requires_grad_(False)
     tuner_of(arm).note_base()
     return arm.eval()
@@ -96,6 +98,8 @@ def arm_objectives(arm_id: str | Path) -> tuple[str, ...]:
 
 
 def _adapter_config(arm_id: str | Path, objectives: Sequence[str] | None, hub: dict[str, Any]) -> PBLoraConfig:
+    if not Path(arm_id).is_dir():
+        check_hub_id(str(arm_id))
     with _named(arm_id, "adapter_config.json"):
         config = PeftConfig.from_pretrained(str(arm_id), **hub)
     if not isinstance(config, PBLoraConfig):

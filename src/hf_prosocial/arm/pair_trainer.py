@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
@@ -104,9 +105,22 @@ class PairTrainer(Trainer, Generic[Settings]):
 
         Raises:
             FileExistsError: one does.
+            ValueError: the adapter's weights are not finite in the end.
         """
         with one_writer(str(self.args.output_dir), writes=self.is_world_process_zero()):
-            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+            result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        self._refuse_diverged()
+        return result
+
+    def _refuse_diverged(self) -> None:
+        trained = [weight.detach() for weight in self._peft_model.parameters() if weight.requires_grad]
+        local = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained]
+        broken = sum(not bool(weight.isfinite().all()) for weight in local)
+        if broken:
+            raise ProsocialError(
+                f"the training diverged: {broken} of the adapter's {len(local)} tensors hold numbers that are not "
+                "finite. Lower learning_rate, or keep gradients short (max_grad_norm)"
+            )
 
     def margins(self, log_probs: Float[Tensor, "2 rows"], inputs: dict[str, Tensor]) -> Float[Tensor, " rows"]:
         """m of the loss: a difference of sums, or as `length_free` and `relative_to_base` have it.

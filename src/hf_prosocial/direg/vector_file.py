@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import check_hub_id
 from hf_prosocial.records import VECTOR_NAME, VectorRecord
 
 from .checkpoint import Checkpoint
@@ -129,6 +130,7 @@ def find_vector(path_or_id: str | Path, *, revision: str | None = None, token: s
         return VectorFile(path)
     if path.suffix == ".safetensors" or path.name == VECTOR_NAME:
         raise FileNotFoundError(f"no file {path}")
+    check_hub_id(str(path_or_id))
     from huggingface_hub import hf_hub_download
 
     downloaded = hf_hub_download(str(path_or_id), VECTOR_NAME, revision=revision, token=token)

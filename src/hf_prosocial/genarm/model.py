@@ -10,9 +10,9 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from hf_prosocial.arm import check_base, check_names
+from hf_prosocial.arm import check_adapter_file, check_base, check_names
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import sharing_weights
+from hf_prosocial.models import check_hub_id, sharing_weights
 from hf_prosocial.records import GENARM, GenArmRecord
 
 
@@ -76,6 +76,7 @@ class GenArm:
         for name, config in arm.peft_config.items():
             if not isinstance(config, LoraConfig):
                 raise ProsocialError(f"{directory}/{name} holds a {config.peft_type} adapter; a GenArm has plain LoRAs")
+            check_adapter_file(arm, directory, name, {"subfolder": name})
         return cls(arm, record)
 
     @staticmethod
@@ -85,6 +86,8 @@ class GenArm:
         Raises:
             OSError: no genarm.json there.
         """
+        if not Path(directory).is_dir():
+            check_hub_id(str(directory))
         return GenArmRecord.read(cast(str, cached_file(str(directory), GENARM)))
 
     @property

@@ -18,7 +18,7 @@ from transformers import (
 
 from hf_prosocial.data import Prompt, batches_by_length
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import progress_bar
+from hf_prosocial.io import listed, progress_bar
 from hf_prosocial.models import preferred_device
 
 from .local import conversation_texts
@@ -87,9 +87,14 @@ class ClassifierConfig(JudgeConfig):
     def open(self, role: Role, context: JudgeContext) -> Scorer:
         """Open the judge or scorer for a role."""
         self.check(role, context)
-        model = AutoModelForSequenceClassification.from_pretrained(self.model).to(preferred_device())
+        model, found = AutoModelForSequenceClassification.from_pretrained(self.model, output_loading_info=True)
+        if found["missing_keys"]:
+            raise ProsocialError(
+                f"{self.model} lacks {listed(sorted(found['missing_keys']))}, which would be random: it is no sequence "
+                "classifier, or not whole"
+            )
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(self.model))
-        return ClassifierScorer(model, tokenizer, self.names)
+        return ClassifierScorer(model.to(preferred_device()), tokenizer, self.names)
 
     def described(self, role: Role) -> str:
         """Who scores and how good, in a line for the report."""

