@@ -175,6 +175,11 @@ def weights_of(preference: Preferences, objectives: tuple[str, ...]) -> Float[Te
     if not isinstance(preference, Tensor):
         if not preference:
             raise ProsocialError("expected one preference or more, found an empty sequence")
+        if isinstance(preference, str | Mapping) or not all(isinstance(one, Preference) for one in preference):
+            raise ProsocialError(
+                f"expected a Preference, several, or their weights as a tensor, found {preference!r:.80}; "
+                "Preference(empathy=0.5, helpfulness=0.5) makes one, Preference.parse one of a text"
+            )
         return torch.stack([one.tensor(objectives=objectives) for one in preference])
     k, weights = len(objectives), preference.float()
     if weights.ndim not in (1, 2) or weights.shape[-1] != k:

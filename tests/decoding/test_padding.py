@@ -4,11 +4,12 @@ import pytest
 import torch
 from support.generation import assert_same, generate, prompts
 from support.mixers import mixer
-from support.models import EOS, PAD, config_of, random_base
+from support.models import BOS, EOS, PAD, config_of, random_base
 from support.oracle import FullRecompute
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from hf_prosocial import Preference, ProSocialProcessor
+from hf_prosocial.decoding.padding import mask_from_padding
 from hf_prosocial.models import CACHE
 
 PREFERENCE = Preference(empathy=0.7, truthfulness=0.3)
@@ -113,3 +114,15 @@ def test_an_image_that_the_arm_never_sees(arm):
     with pytest.raises(ValueError, match="beside its tokens, which the ARM never sees"):
         generate(model, inputs, ProSocialProcessor(arm, PREFERENCE), **options)
     assert generate(model, inputs, **options).sequences.shape == (1, 19)
+
+
+def test_rows_that_all_begin_with_the_pad_token_outside_of_generate():
+    """As with pad_to_multiple_of; or as prompts that open with it, where no token begins prompts."""
+    both = torch.tensor([[PAD, PAD, 9, 8], [PAD, PAD, 7, 6]])
+    for bos in (PAD, None):
+        with pytest.raises(ValueError, match="padding cannot be distinguished from real tokens"):
+            mask_from_padding(both, PAD, bos)
+    assert mask_from_padding(both, PAD, BOS).tolist() == [[0, 0, 1, 1]] * 2
+    assert mask_from_padding(both[:, 1:], PAD, PAD).tolist() == [[1, 1, 1]] * 2
+    one = torch.tensor([[PAD, PAD, 9, 8], [5, 4, 7, 6]])
+    assert mask_from_padding(one, PAD, None).tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from support.small_evaluation import write_capability, write_config
+from support.small_evaluation import MILD, write_capability, write_config, write_lines
 
 from hf_prosocial.evaluation import evaluate, read_config
 from hf_prosocial.models import BaseSource
@@ -40,6 +40,8 @@ def refused(tmp_path, saved_arm, monkeypatch):
         ({"variants": {"base": {}, "x": {"genarm": "no/such/genarm"}}}, "no/such/genarm"),
         ({"variants": {"base": {}, "x": {"vector": "no/such/vector", "scale": 1}}}, "no/such/vector"),
         ({"base": "no/such/base"}, "no/such/base"),
+        ({"variants": {"base": {}, "x": {"vector": "./nope", "scale": 1}}}, "no directory ./nope, and no Hub id"),
+        ({"variants": {"base": {}, "x": {"arm": "./nope"}}}, "no directory ./nope, and no Hub id"),
         ({"capability": {"text": "no.txt", "questions": "no.jsonl"}}, "no.txt"),
         ({"win_rate": ENDPOINT | {"url": None, "key_variable": "NO_KEY"}}, "NO_KEY holds no key"),
         ({"harm": {"kind": "template", "model": "m", "template": "no.txt", "answers": {"yes": "harmful"}}}, "no.txt"),
@@ -77,6 +79,15 @@ def test_objectives_of_ones_own_without_a_reward(refused, tmp_path, saved_arm, t
     support = {"support": benchmarks["support"] | {"preferences": ["uniform"]}}
     assert "none for ['patience', 'clarity']" in refused(variants=own, benchmarks=support)
     assert "no words to ask for patience, clarity" in refused(variants=own, benchmarks=support, rewards=ENDPOINT)
+
+
+@pytest.mark.parametrize("label", ["Safe", "unsafe", None])
+def test_labels_that_tell_no_over_refusal(refused, tmp_path, saved_arm, label):
+    benchmarks = yaml.safe_load(write_config(tmp_path, saved_arm).read_text())["benchmarks"]
+    rows = [{"prompt": text, "label": label if row else "unsafe"} for row, text in enumerate(MILD)]
+    file = write_lines(tmp_path / "other.jsonl", rows)
+    labelled = {"labelled": benchmarks["labelled"] | {"file": file}}
+    assert "is told by prompts labelled 'safe' and 'unsafe'; its labels are" in refused(benchmarks=labelled)
 
 
 @pytest.mark.parametrize("name", ["_hidden", ".", "a\nb", "a:b", " "])

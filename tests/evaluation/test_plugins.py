@@ -62,3 +62,40 @@ def test_an_unknown_kind_names_those_that_are_known(tmp_path, saved_arm):
         read_config(path)
     for name in known_judges():
         assert name in str(caught.value)
+
+
+JUDGE = """
+from dataclasses import dataclass
+from typing import Literal
+from hf_prosocial.judges import JudgeConfig, register_judge
+
+@register_judge("odd")
+@dataclass(frozen=True)
+class Odd(JudgeConfig):
+    kind: Literal["odd"]
+    def open(self, role, context):
+        return lambda prompts, replies: SAID
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ('["full_refusal"] * (len(replies) - 1)', "the judge of refusal gave 5 labels for 6 replies"),
+        ('["Full_Refusal"] * len(replies)', "the judge of refusal gave the labels 'Full_Refusal'; known are"),
+        ("[1] * len(replies)", "the judge of refusal gave the labels 1; known are full_compliance"),
+        ("None", r"the judge of refusal \(odd\) failed: TypeError"),
+        ("1 / 0", r"the judge of refusal \(odd\) failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_a_judge_may_not_say_is_refused_and_not_kept(tmp_path, saved_arm, monkeypatch, says, message):
+    monkeypatch.setattr("hf_prosocial.judges.registry._KINDS", known_judges())
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(JUDGE.replace("SAID", says))
+    labelled = [{"prompt": text, "label": ("safe", "unsafe")[row % 2]} for row, text in enumerate(MILD)]
+    benchmarks = {"labelled": {"file": write_lines(tmp_path / "l.jsonl", labelled), "measures": "over_refusal"}}
+    options = {"plugins": [str(plugin)], "refusal": {"kind": "odd"}, "benchmarks": benchmarks, "variants": {"base": {}}}
+    path = write_config(tmp_path, saved_arm, **options)
+    with pytest.raises(ProsocialError, match=message):
+        evaluate(read_config(path), tmp_path / "out")
+    assert not list((tmp_path / "out" / "scores").rglob("*.json"))

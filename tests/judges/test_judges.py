@@ -192,11 +192,47 @@ def test_a_request_has_the_fields_that_are_configured(tmp_path):
             AskedJudge(capped, "harm")(PROMPTS[:1], REPLIES[:1])
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"request": {"max_tokens": None}, "output_price": 1.0, "price_cap": 1.0},
+            "an answer's length must be limited",
+        ),
+        ({"request": {"max_tokens": "many"}}, "max_tokens must be a whole number of tokens, found 'many'"),
+        ({"request": {"max_tokens": -5}}, "max_tokens must be a whole number of tokens, found -5"),
+        ({"request": {"top_p": float("inf")}}, "its values must be what JSON has"),
+    ],
+)
+def test_requests_that_cannot_be_sent(tmp_path, options, said):
+    with served(lambda *_: (200, completion("safe"))) as server, pytest.raises(ValueError, match=said):
+        endpoint(server, tmp_path, **options)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", "null", "", '{"question": "a", "text": null}'])
+def test_a_damaged_answer_is_named(tmp_path, line):
+    with served(lambda *_: (200, completion("safe"))) as server:
+        AskedJudge(endpoint(server, tmp_path), "harm")(PROMPTS, REPLIES)
+        file = tmp_path / "answers.jsonl"
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
+        with pytest.raises(ValueError, match=r"answers\.jsonl, line 3 is no answer"):
+            endpoint(server, tmp_path)
+
+
+def test_answers_that_are_not_understood_are_shown(tmp_path, caplog):
+    with served(lambda *_: (200, completion("It is safe."))) as server:
+        assert AskedJudge(endpoint(server, tmp_path), "harm")(PROMPTS, REPLIES) == [None] * 3
+    assert "3 of 3 answers are none of harmful, safe; the first: 'It is safe.'" in caplog.text
+
+
 def test_objectives_of_ones_own_are_asked_for_in_ones_own_words(tmp_path):
     with served(lambda *_: (200, completion("7"))) as server:
         scorer = AskedScorer(endpoint(server, tmp_path), ("patience",), {"patience": "it takes its time"})
         np.testing.assert_array_equal(scorer(PROMPTS[:1], REPLIES[:1]), [[7]])
         assert "patience (it takes its time)" in server.asked[0]["messages"][0]["content"]
+        with pytest.raises(ValueError, match="meanings of empthy, but what is scored is empathy"):
+            AskedScorer(scorer._endpoint, ("empathy",), {"empthy": "it feels with the person"})
 
 
 def test_nobody_there_and_nobody_answering(tmp_path):

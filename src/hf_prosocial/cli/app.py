@@ -97,7 +97,7 @@ def generate(
     beta: BetaOption = 1.0,
     max_new_tokens: LengthOption = 96,
     temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of sampling.", min=0)] = 0,
     allow_mismatch: AllowOption = None,
 ) -> None:
     """Answer one message under each preference; the replies alone go to standard output.

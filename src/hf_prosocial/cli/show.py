@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from hf_prosocial.records import known
+from hf_prosocial.records import known, not_told
 
 if TYPE_CHECKING:
     from hf_prosocial.hub import Comparison
@@ -58,5 +58,5 @@ def show_points(points: Sequence["ChoicePoint"], reason: str) -> None:
 
 def _said(found: Mapping[str, Any]) -> str:
     if not known(found["mean"]):
-        return f"not told: {found['count']} replies were judged"
+        return not_told(found["count"])
     return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}] ({found['count']})"

@@ -44,6 +44,8 @@ def row_of(row: Any, fields: Sequence[str]) -> dict[str, Any]:
             raise MalformedRowError("not JSON", str(error)) from error
     if not isinstance(row, dict):
         raise MalformedRowError("not an object", type(row).__name__)
+    if not _is_text(row):
+        raise MalformedRowError("half of a character", "a lone surrogate, which no tokenizer reads")
     missing = [name for name in fields if row.get(name) is None]
     if missing:
         raise MalformedRowError("missing field", ", ".join(missing))
@@ -51,6 +53,14 @@ def row_of(row: Any, fields: Sequence[str]) -> dict[str, Any]:
     if unread:
         raise MalformedRowError("a column that is not read", f"{', '.join(unread)}; put what it says into the messages")
     return row
+
+
+def _is_text(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def malformed_report(malformed: Mapping[int, MalformedRowError]) -> str:

@@ -98,4 +98,8 @@ def conversation_of(prompt: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _prompt_of(benchmark: str, line: int, row: dict[str, Any]) -> Prompt:
-    return Prompt(benchmark, str(line), conversation_of(row["prompt"]), row.get("category"), row.get("label"))
+    category, label = row.get("category"), row.get("label")
+    if not isinstance(label, str | None) or not isinstance(category, str | int | None):
+        raise MalformedRowError("no text", f"category and label are texts, found {category!r} and {label!r}")
+    category = None if category is None else str(category)
+    return Prompt(benchmark, str(line), conversation_of(row["prompt"]), category, label)

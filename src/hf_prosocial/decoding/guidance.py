@@ -8,6 +8,9 @@ from torch import Tensor
 
 from hf_prosocial.errors import ProsocialError
 
+_MOST = 1e6
+"""Beyond it, β times a log-probability is near the end of fp32's range."""
+
 
 def guided_log_probs(
     base: Float[Tensor, "*rows vocabulary"],
@@ -48,9 +51,9 @@ def check_strength(beta: float, safe_set: float | None) -> None:
     Raises:
         ValueError: which one.
     """
-    if not (isinstance(beta, int | float) and 0 <= beta < float("inf")):
-        raise ProsocialError(f"beta must be a number >= 0, found {beta!r}")
-    if safe_set is not None and not 0 < safe_set <= 1:
+    if not (isinstance(beta, int | float) and 0 <= beta <= _MOST):
+        raise ProsocialError(f"beta must be a number >= 0 and at most {_MOST:g}, found {beta!r}")
+    if safe_set is not None and not (isinstance(safe_set, int | float) and 0 < safe_set <= 1):
         raise ProsocialError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
 
 

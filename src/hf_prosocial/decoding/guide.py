@@ -150,7 +150,7 @@ def check_ready(tuner: PBLoraModel, adapter: str) -> None:
             "ProSocialProcessor after set_adapter"
         )
     if tuner.disabled:
-        raise ProsocialError("the ARM's adapter is disabled, so that it would guide nowhere; enable it again")
+        raise ProsocialError("the ARM's adapter is disabled or unloaded, and would guide nowhere; enable it again")
 
 
 def check_evaluating(model: nn.Module) -> None:

@@ -13,24 +13,30 @@ def mask_from_padding(
     """1 for tokens, 0 for the leading run of the pad id in each row; int64.
 
     Raises:
-        ValueError: the pad id is also the id that prompts begin with, and rows differ in their leading runs, so that
-            padding and a real first token look alike; or a row is padding alone.
+        ValueError: the pad id is also the id that prompts begin with, and rows begin with different numbers of it, or
+            with several, so that padding and a real first token look alike; likewise where no id begins prompts, and
+            every row begins with the pad id; or a row is padding alone.
     """
     if pad_token_id is None:
         return torch.ones_like(input_ids)
     leading = (input_ids == pad_token_id).long().cumprod(-1)
     runs = leading.sum(-1)
     if pad_token_id == bos_token_id:
-        if bool((runs != runs[0]).any().item()):
+        if bool((runs != runs[0]).any().item()) or int(runs[0]) > 1:
             raise ProsocialError(
                 f"the pad token (id {pad_token_id}) is also bos, and rows begin with {runs.tolist()} of them, "
                 "so padding cannot be distinguished from real tokens; pass "
                 "prompt_attention_mask=inputs['attention_mask']"
             )
-        # All rows begin alike: a batch padded on the left has one row without padding, so these are real tokens.
+        # One in every row begins the prompts: a batch padded on the left has a row without padding.
         return torch.ones_like(input_ids)
     if bool((runs == input_ids.shape[1]).any().item()):
         raise ProsocialError(f"a row holds nothing but the pad token (id {pad_token_id}); every prompt needs a token")
+    if bos_token_id is None and bool((runs > 0).all().item()):
+        raise ProsocialError(
+            f"every row begins with the pad token (id {pad_token_id}), so that prompts may begin with it and padding "
+            "cannot be distinguished from real tokens; pass prompt_attention_mask=inputs['attention_mask']"
+        )
     return 1 - leading
 
 

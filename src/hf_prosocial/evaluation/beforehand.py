@@ -1,5 +1,6 @@
 """What is refused before a model is loaded and a reply is made: whatever files and records tell."""
 
+from collections import Counter
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from hf_prosocial.records import scale_beside
 from .config import CapabilityConfig, EvaluationConfig, VariantConfig
 from .figures.kinds import known_figures
 from .labels import Judges
+from .plan import Benchmark
 from .win_rates import WIN_RATE
 
 
@@ -38,11 +40,12 @@ def guides_objectives(variants: Mapping[str, VariantConfig]) -> tuple[str, ...] 
     return next(iter(names.values()), None)
 
 
-def check_beforehand(config: EvaluationConfig, judges: Judges) -> None:
+def check_beforehand(config: EvaluationConfig, benchmarks: Mapping[str, Benchmark], judges: Judges) -> None:
     """Look for all that an evaluation will need.
 
     Args:
         config: its recipe.
+        benchmarks: with their prompts.
         judges: those that the recipe names.
 
     Raises:
@@ -57,6 +60,9 @@ def check_beforehand(config: EvaluationConfig, judges: Judges) -> None:
             HarmVector.from_pretrained(source)
             if one.scale is None:
                 scale_beside(source)
+    for name, benchmark in benchmarks.items():
+        if benchmark.config.measures == "over_refusal":
+            _check_labels(name, benchmark)
     measured = {one.measures for one in config.benchmarks.values()}
     kinds = known_figures()
     judges.check(dict.fromkeys(role for kind in sorted(measured) for role in kinds[kind].asks))
@@ -64,6 +70,16 @@ def check_beforehand(config: EvaluationConfig, judges: Judges) -> None:
         Endpoint(config.win_rate, judges.context.folder / WIN_RATE)  # For its key, and for whose answers are there.
     if config.capability is not None:
         _check_capability(config.capability)
+
+
+def _check_labels(name: str, benchmark: Benchmark) -> None:
+    labels = Counter(prompt.label for prompt in benchmark.prompts)
+    others = [label for label in labels if label not in ("safe", "unsafe")]
+    if others or "safe" not in labels:
+        raise ProsocialError(
+            f"{benchmark.config.file}: over-refusal ({name}) is told by prompts labelled 'safe' and 'unsafe'; its "
+            f"labels are {dict(labels)}"
+        )
 
 
 def _check_capability(config: CapabilityConfig) -> None:

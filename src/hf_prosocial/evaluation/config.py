@@ -54,6 +54,8 @@ class VariantConfig:
     def __post_init__(self) -> None:
         if self.arm is not None and self.genarm is not None:
             raise ProsocialError("a variant is guided by an arm or by a genarm, not by both")
+        if self.arm is None and self.genarm is None and (self.beta != 1.0 or self.safe_set is not None):
+            raise ProsocialError("a beta or a safe_set, but neither an arm nor a genarm that it is the strength of")
         if self.scale is not None and self.vector is None:
             raise ProsocialError(f"a scale of {self.scale:g}, but no vector")
         if self.arm_on == "edited" and (self.vector is None or self.arm is None):
@@ -146,7 +148,7 @@ class EvaluationConfig:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     batch_tokens: Annotated[int, Field(ge=1)] = 6144
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     seed: int = 0
     plugins: tuple[str, ...] = ()
 
@@ -185,7 +187,7 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> EvaluationConf
     """
     content = given_fields(["--config", str(path), *options], EvaluationConfig)
     plugins = content.get("plugins") or []
-    if not isinstance(plugins, list):
+    if not isinstance(plugins, list) or not all(isinstance(one, str) for one in plugins):
         raise ProsocialError(f"{path}: plugins is a list of files, as [my_judges.py], found {plugins!r}")
     for plugin in plugins:
         run_plugin(plugin)

@@ -1,7 +1,8 @@
 """The third stage: what judges say of the replies, kept beside the replies that it was said of."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 from jaxtyping import Int
 
 from hf_prosocial.data import Prompt
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import kept, listed, sha256
-from hf_prosocial.judges import JudgeConfig, JudgeContext, Role, check_rewards
+from hf_prosocial.judges import JudgeConfig, JudgeContext, Role, check_rewards, checked_labels, checked_rewards
 
 from .answers import UNJUDGED, Answers
 from .figures.kinds import known_figures
@@ -20,6 +22,7 @@ from .plan import Benchmark
 from .replies import reply_file
 
 SCORES = "scores"
+_WORDS: dict[Role, str] = {"rewards": "reward", "harm": "harm label", "refusal": "refusal label"}
 logger = logging.getLogger(__name__)
 
 
@@ -50,12 +53,30 @@ class Judges:
         Raises:
             ValueError: a scorer without one of the objectives.
         """
-        opened: Any = self.context.once(role, lambda: self.configs[role].open(role, self.context))
-        if role != "rewards":
-            return opened(prompts, replies)
-        check_rewards(self.configs[role], opened.names, self.context.objectives)
-        columns = [opened.names.index(name) for name in self.context.objectives]
-        return opened(prompts, replies)[:, columns].tolist()
+        with self._named(role):
+            opened: Any = self.context.once(role, lambda: self.configs[role].open(role, self.context))
+            if role != "rewards":
+                return checked_labels(role, list(opened(prompts, replies)), len(replies))
+            check_rewards(self.configs[role], opened.names, self.context.objectives)
+            found = checked_rewards(opened(prompts, replies), len(replies), len(opened.names))
+            return found[:, [opened.names.index(name) for name in self.context.objectives]].tolist()
+
+    @contextmanager
+    def _named(self, role: Role) -> Generator[None]:
+        """Say which judge it was: a judge of one's own may raise anything, or give anything back."""
+        try:
+            yield
+        except (ProsocialError, OSError, ImportError):
+            raise
+        except Exception as error:
+            raise ProsocialError(
+                f"the judge of {role} ({self.configs[role].kind}) failed: {type(error).__name__}: {error}"
+            ) from error
+
+    def answers_of(self, role: Role) -> list[Path]:
+        """Where an endpoint's answers are kept, if it is one."""
+        file = self.context.folder / f"{role}.jsonl"
+        return [file] if file.is_file() else []
 
     def identity(self, role: Role) -> dict[str, Any]:
         """What a judge's scores follow from beside the replies, known without loading a model."""
@@ -88,25 +109,33 @@ def _labelled(answers: Answers, roles: Sequence[Role], judges: Judges, out: Path
         path = out / SCORES / role / answers.variant / f"{answers.benchmark}.json"
         ask: Callable[[], list[Any]] = partial(judges.say, role, answers.each_prompt(), answers.replies)
         said = kept(path, {"scorer": judges.identity(role), "replies": replies}, ask)
-        if role == "rewards":
-            # What Python's JSON keeps as NaN is NaN.
-            scores = np.array(said, dtype=np.float64)
-            answers = answers.with_rewards(scores)
-            _tell_of(answers, role, np.flatnonzero(~np.isfinite(scores).all(axis=1)), path)
-        else:
-            labels = answers.labelled(said)
-            answers = replace(answers, harm=labels) if role == "harm" else replace(answers, refusal=labels)
-            _tell_of(answers, role, np.flatnonzero([label == UNJUDGED for label in labels]), path)
+        files = [path, *judges.answers_of(role)]
+        try:
+            answers, without = _with_what_was_said(answers, role, said, len(judges.context.objectives))
+        except ProsocialError as error:
+            raise ProsocialError(f"{path} was changed or damaged ({error}); delete it, to ask again") from error
+        _tell_of(answers, role, without, files)
     return answers
 
 
-def _tell_of(answers: Answers, role: Role, rows: Int[np.ndarray, " some"], path: Path) -> None:
+def _with_what_was_said(answers: Answers, role: Role, said: Any, k: int) -> tuple[Answers, Int[np.ndarray, " some"]]:
+    """The answers with a role's labels or rewards, and the places of those that have none."""
+    if role == "rewards":
+        # What Python's JSON keeps as NaN is NaN.
+        scores = checked_rewards(said, len(answers.replies), k)
+        return answers.with_rewards(scores), np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    labels = answers.labelled(checked_labels(role, said, len(answers.replies)))
+    answers = replace(answers, harm=labels) if role == "harm" else replace(answers, refusal=labels)
+    return answers, np.flatnonzero([label == UNJUDGED for label in labels])
+
+
+def _tell_of(answers: Answers, role: Role, rows: Int[np.ndarray, " some"], files: Sequence[Path]) -> None:
     """Warn of the replies that a judge said nothing of, if there are any."""
     if len(rows):
         prompts = answers.each_prompt()
         logger.warning(
-            "no %s for %d of %d replies of %s to %s: they are in no figure of it. They answer the prompts %s. What the "
-            "judge said is kept in %s; delete that file to ask again",
-            *(role, len(rows), len(prompts), answers.variant, answers.benchmark),
-            *(listed(list(dict.fromkeys(prompts[row].identity for row in rows))), path),
+            "%d of %s's %d replies to %s have no %s, and are left out of what is told of it; they answer prompts %s. "
+            "To ask again, delete %s",
+            *(len(rows), answers.variant, len(prompts), answers.benchmark, _WORDS[role]),
+            *(listed(list(dict.fromkeys(prompts[row].identity for row in rows))), " and ".join(map(str, files))),
         )

@@ -74,7 +74,7 @@ def _evaluate(config: EvaluationConfig, out: Path) -> Metrics:
         {"rewards": config.rewards, "harm": config.harm, "refusal": config.refusal},
         JudgeContext(config.base, config.dtype, objectives, out / ANSWERS),
     )
-    check_beforehand(config, judges)
+    check_beforehand(config, benchmarks, judges)
     variants = Variants(config.base, config.dtype, config.variants, generation)
     replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
     labelled = label_replies(benchmarks, replies, judges, out)

@@ -18,5 +18,7 @@ from .registry import JudgeConfig as JudgeConfig
 from .registry import JudgeContext as JudgeContext
 from .registry import Role as Role
 from .registry import check_rewards as check_rewards
+from .registry import checked_labels as checked_labels
+from .registry import checked_rewards as checked_rewards
 from .registry import register_judge as register_judge
 from .run import train_judges as train_judges

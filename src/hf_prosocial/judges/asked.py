@@ -1,5 +1,6 @@
 """Judges and scorers that ask a model behind an endpoint; answers are taken as they stand or not at all."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from .labels import HARM, REFUSAL
 from .registry import Judge, JudgeConfig, JudgeContext, Role, Scorer, register_judge
 
 SCALE = range(1, 11)
+logger = logging.getLogger(__name__)
 
 _MEANING = {
     "empathy": "it recognises what the person feels and answers to that",
@@ -51,6 +53,16 @@ def one_of(answer: str, labels: Sequence[str]) -> str | None:
     return next((label for label in labels if label.casefold() == said), None)
 
 
+def understood(answers: Sequence[str], labels: Sequence[str]) -> list[str | None]:
+    """`one_of` of each answer; a warning shows the first that was none."""
+    found = [one_of(answer, labels) for answer in answers]
+    others = [answer for answer, label in zip(answers, found, strict=True) if label is None and answer]
+    if others:
+        known = ", ".join(labels)
+        logger.warning("%d of %d answers are none of %s; the first: %.200r", len(others), len(found), known, others[0])
+    return found
+
+
 def without_reasoning(answer: str) -> str:
     """What follows a model's reasoning; nothing where that did not end."""
     # A chat template may open the reasoning itself, so that only its end is seen.
@@ -72,7 +84,7 @@ class AskedJudge:
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[str | None]:
         """The label of each reply to the prompt beside it; None where it gave none."""
         questions = [_question(self._asked, prompt, [reply]) for prompt, reply in zip(prompts, replies, strict=True)]
-        return [one_of(answer, self.labels) for answer in self._endpoint.ask_all(questions)]
+        return understood(self._endpoint.ask_all(questions), self.labels)
 
 
 class AskedScorer:
@@ -88,7 +100,14 @@ class AskedScorer:
     """
 
     def __init__(self, endpoint: Endpoint, names: Sequence[str], meanings: Mapping[str, str] | None = None) -> None:
-        self._meanings = _MEANING | dict(meanings or {})
+        own = dict(meanings or {})
+        spare = sorted(own.keys() - set(names))
+        if spare:
+            raise ProsocialError(
+                f"meanings of {', '.join(spare)}, but what is scored is {', '.join(names)}: the objectives of the ARMs "
+                "in the recipe, or the five where there is none"
+            )
+        self._meanings = _MEANING | own
         unknown = [name for name in names if name not in self._meanings]
         if unknown:
             raise ProsocialError(
@@ -104,7 +123,7 @@ class AskedScorer:
         ]
         pairs = zip(prompts, replies, strict=True)
         questions = [_question(one, prompt, [reply]) for prompt, reply in pairs for one in asked]
-        answers = [one_of(answer, [str(value) for value in SCALE]) for answer in self._endpoint.ask_all(questions)]
+        answers = understood(self._endpoint.ask_all(questions), [str(value) for value in SCALE])
         scores = [float("nan") if answer is None else float(answer) for answer in answers]
         return np.array(scores).reshape(len(replies), len(self.names))
 
@@ -129,7 +148,7 @@ class PairwiseJudge:
         triples = list(zip(prompts, ones, others, strict=True))
         forward = [_question(_ASK_BETTER, prompt, [one, other]) for prompt, one, other in triples]
         backward = [_question(_ASK_BETTER, prompt, [other, one]) for prompt, one, other in triples]
-        answers = [one_of(answer, ("A", "B", "tie")) for answer in self._endpoint.ask_all([*forward, *backward])]
+        answers = understood(self._endpoint.ask_all([*forward, *backward]), ("A", "B", "tie"))
         values = {"A": 1.0, "B": 0.0, "tie": 0.5}
         found: list[float | None] = []
         agreed = []

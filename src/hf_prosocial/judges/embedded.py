@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hf_prosocial.assets import RELEASED, released_judges
@@ -86,11 +87,20 @@ class Heads:
         """
         folder = Path(directory)
         record = HeadsRecord.read(folder / HEADS)
-        arrays = load_file(folder / WEIGHTS)
-        heads = {
-            kind: Head(tuple(names), *(arrays[f"{kind}.{part}"] for part in ("mean", "deviation", "weight", "bias")))
-            for kind, names in record.names.items()
-        }
+        try:
+            arrays = load_file(folder / WEIGHTS)
+            parts = {
+                kind: [arrays[f"{kind}.{part}"] for part in ("mean", "deviation", "weight", "bias")]
+                for kind in record.names
+            }
+        except (SafetensorError, KeyError) as error:
+            raise ProsocialError(f"{folder / WEIGHTS} is damaged ({error}); get it again, or train heads") from error
+        heads = {kind: Head(tuple(names), *parts[kind]) for kind, names in record.names.items()}
+        for kind, head in heads.items():
+            width, count = head.mean.size, len(head.names)
+            shapes = [one.shape for one in (head.mean, head.deviation, head.weight, head.bias)]
+            if shapes != [(width,), (width,), (width, count), (count,)]:
+                raise ProsocialError(f"{folder / WEIGHTS} is damaged: the head {kind} has the shapes {shapes}")
         return cls(heads, record)
 
     def features(self) -> ReplyFeatures:

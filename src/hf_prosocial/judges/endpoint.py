@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import append_json_lines, mend_lines, progress_bar, whole_lines_of, write_text
@@ -52,6 +52,16 @@ class EndpointOptions:
             raise ProsocialError(
                 f"request: {', '.join(ours)} cannot be chosen, for one answer to each question is read"
             )
+        try:
+            json.dumps(self.request, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ProsocialError(f"request: {error}; its values must be what JSON has") from error
+        limits = {name: self.request[name] for name in _LIMITS if name in self.request}
+        for name, limit in limits.items():
+            if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+                raise ProsocialError(f"request: {name} must be a whole number of tokens, found {limit!r}")
+        if self.price_cap is not None and limits and not any(limits.values()):
+            raise ProsocialError("request: with a price_cap an answer's length must be limited; give max_tokens")
         if self.price_cap is None and (self.input_price > 0 or self.output_price > 0):
             raise ProsocialError(f"{self.model} costs money; give a price_cap in dollars")
         if self.price_cap is not None and self.input_price == self.output_price == 0:
@@ -196,23 +206,25 @@ class Endpoint:
         except APIStatusError as error:
             kind = QuestionRefusedError if error.status_code in _OF_ONE_QUESTION else EndpointError
             raise kind(f"{where} answered with status {error.status_code}: {error.message:.300}") from error
-        except (OpenAIError, ValueError) as error:
+        except (OpenAIError, ValueError, RecursionError) as error:
             raise EndpointError(f"{where} answered with something that is no completion: {error!s:.300}") from error
         return self._checked(found, where)
 
     def _checked(self, found: Any, where: str) -> Answer:
         """A completion as an `Answer`; a server may send anything."""
         choices = getattr(found, "choices", None)
-        choice = choices[0] if choices else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
         text = getattr(getattr(choice, "message", None), "content", None)
         if text is None and isinstance(getattr(choice, "finish_reason", None), str):
             # Filtered, refused, or all tokens went into reasoning: a completion, in which nothing is said.
             text = ""
+        if isinstance(text, str) and not text.isascii():
+            text = text.encode(errors="replace").decode()  # Half of a character, which no file holds.
         if not isinstance(text, str):
             raise EndpointError(f"{where} answered with something that is no completion: {found!r:.300}")
         usage = getattr(found, "usage", None)
         counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-        if not all(isinstance(count, int) for count in counts):
+        if not all(isinstance(count, int) and 0 <= count < 10**9 for count in counts):
             if self.config.price_cap is not None:
                 raise EndpointError(f"{where} does not say how many tokens it used; the price cap cannot be kept")
             counts = [0, 0]
@@ -239,10 +251,16 @@ class Endpoint:
                 "move it away, or choose another folder"
             )
         found = {}
-        for line in lines:
-            row = json.loads(line)
-            name = row.pop("question")
-            found[name] = Answer(**row)
+        for number, line in enumerate(lines, start=2):
+            try:
+                row = json.loads(line)
+                name = row.pop("question")
+                found[name] = TypeAdapter(Answer).validate_python(row)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise ProsocialError(
+                    f"{self.path}, line {number} is no answer ({type(error).__name__}); delete that line, or the "
+                    "file to ask all again"
+                ) from error
         mend_lines(self.path)
         return found
 

@@ -39,6 +39,10 @@ class ReplyFeatures:
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, layers: Sequence[int], *, batch_tokens: int = 4096
     ) -> None:
+        most = model.config.num_hidden_layers
+        wrong = [layer for layer in layers if not 0 <= layer <= most]
+        if wrong:
+            raise ProsocialError(f"there are no hidden states {wrong}; the model has 0 (its embeddings) to {most}")
         self.layers = tuple(layers)
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
         self._read_last: _Read = {}

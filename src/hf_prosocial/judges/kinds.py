@@ -22,7 +22,7 @@ def parse_judge(content: Any) -> JudgeConfig:
     if not isinstance(content, Mapping) or "kind" not in content:
         raise ProsocialError(f"a judge is given as a mapping with its kind, found {content!r}")
     known = known_judges()
-    if content["kind"] not in known:
+    if not isinstance(content["kind"], str) or content["kind"] not in known:
         raise ProsocialError(f"no kind of judge is called {content['kind']!r}; there are {', '.join(sorted(known))}")
     try:
         return TypeAdapter(known[content["kind"]]).validate_python(content)

@@ -12,6 +12,9 @@ from pydantic import ConfigDict
 
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import listed
+
+from .labels import HARM, REFUSAL
 
 Role = Literal["rewards", "harm", "refusal"]
 """What a judge is asked for: k numbers for each reply, or one of the labels `HARM` or `REFUSAL`."""
@@ -121,6 +124,37 @@ def check_rewards(judge: object, names: Sequence[str], objectives: Sequence[str]
     missing = [name for name in objectives if name not in names]
     if missing:
         raise ProsocialError(f"{judge} has the rewards {list(names)}, and none for {missing}")
+
+
+def checked_labels(role: Role, labels: Any, count: int) -> list[str | None]:
+    """What a judge said, if it is what a judge of the role may say.
+
+    Raises:
+        ProsocialError: another number of labels than there are replies, or labels that are none of the role's.
+    """
+    known = {"harm": HARM, "refusal": REFUSAL}[role]
+    if not isinstance(labels, list) or len(labels) != count:
+        found = len(labels) if isinstance(labels, list) else type(labels).__name__
+        raise ProsocialError(f"the judge of {role} gave {found} labels for {count} replies")
+    unknown = sorted({repr(one) for one in labels if not (one is None or (isinstance(one, str) and one in known))})
+    if unknown:
+        raise ProsocialError(f"the judge of {role} gave the labels {listed(unknown)}; known are {', '.join(known)}")
+    return labels
+
+
+def checked_rewards(rewards: Any, count: int, k: int) -> Float[np.ndarray, "replies k"]:
+    """What a scorer gave, fp64, if it is k numbers for each reply; NaN is one.
+
+    Raises:
+        ProsocialError: another shape, or no numbers.
+    """
+    try:
+        found = np.asarray(rewards, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProsocialError(f"the scorer gave no numbers ({error})") from error
+    if found.shape != (count, k) and (count, found.size) != (0, 0):
+        raise ProsocialError(f"the scorer gave rewards of shape {found.shape}; {(count, k)} is needed, a row a reply")
+    return found.reshape(count, k)
 
 
 _KINDS: dict[str, type[JudgeConfig]] = {}

@@ -220,8 +220,9 @@ class PBLoraModel(BaseTuner):
 
     @property
     def disabled(self) -> bool:
-        """Whether the adapters are switched off, as inside `disable_adapter()`."""
-        return next(module for module in self.model.modules() if isinstance(module, PBLoraLayer)).disable_adapters
+        """Whether the adapters are switched off, as inside `disable_adapter()`, or gone, as after `unload()`."""
+        layer = next((module for module in self.model.modules() if isinstance(module, PBLoraLayer)), None)
+        return layer is None or layer.disable_adapters
 
     def adapter_config(self, adapter_name: str | None = None) -> PBLoraConfig:
         """The configuration of an adapter, the active one by default."""

@@ -12,6 +12,7 @@ from .heads import HEADS as HEADS
 from .heads import HeadsRecord as HeadsRecord
 from .interval import Interval as Interval
 from .interval import known as known
+from .interval import not_told as not_told
 from .margins import MarginSummary as MarginSummary
 from .margins import ObjectiveMargins as ObjectiveMargins
 from .metrics import METRICS as METRICS

@@ -20,6 +20,11 @@ class Interval:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def not_told(count: int) -> str:
+    """What stands for a figure that is not `known`, of which so many values were."""
+    return f"not told: {count} were judged, fewer than 95 %"
+
+
 def known(figure: float | None) -> bool:
     """Whether a figure is a number: NaN in memory, and null in JSON, stand for one that could not be told."""
     return figure is not None and isfinite(figure)

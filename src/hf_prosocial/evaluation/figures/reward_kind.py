@@ -1,5 +1,6 @@
 """Figures of prompts that are answered under many preferences: rewards, and how many are refused beside them."""
 
+from hf_prosocial.estimates import Estimate
 from hf_prosocial.evaluation.multi_objective import hypervolume_difference, inner_products
 from hf_prosocial.preference import Preference
 
@@ -15,6 +16,12 @@ def measure_rewards(given: Given) -> Measured:
     """Mean inner product, hypervolume and control; high rewards of replies that refuse are counted apart."""
     preferences, found = list(given.preferences), Measured()
     rewarded = with_rewards_alone(given.answers)
+    if rewarded is None:
+        untold = Estimate(float("nan"), float("nan"), float("nan"), 0)
+        found.figures = {
+            one.variant: {"mip": untold, "hypervolume": untold} | turned_away(one) for one in given.answers
+        }
+        return found
     scored: dict[str, Z] = {one.variant: z_rewards(one, rewarded[0], preferences) for one in rewarded}
     for one, all_of_it in zip(rewarded, given.answers, strict=True):
         z = scored[one.variant]

@@ -21,11 +21,13 @@ logger = logging.getLogger(__name__)
 Z = Float[np.ndarray, "prompts preferences k"]
 
 
-def with_rewards_alone(answers: Sequence[Answers]) -> list[Answers]:
+def with_rewards_alone(answers: Sequence[Answers]) -> list[Answers] | None:
     """Every variant's answers to the prompts whose replies all have rewards, so that all are compared on the same ones.
 
+    None where too few prompts are left (`LEAST_JUDGED`): an average over the others would be another figure.
+
     Raises:
-        ValueError: the replies were not scored, or too few prompts are left (`LEAST_JUDGED`).
+        ValueError: the replies were not scored, or not one prompt is left.
     """
     numbers = [np.isfinite(_scored(one)).all(axis=(1, 2)) for one in answers]
     whole = np.logical_and.reduce(numbers)
@@ -34,10 +36,11 @@ def with_rewards_alone(answers: Sequence[Answers]) -> list[Answers]:
     first, own = next((one, own) for one, own in zip(answers, numbers, strict=True) if not own.all())
     where = listed([f"{first.benchmark}:{first.prompts[row].identity}" for row in np.flatnonzero(~own)])
     said = f"replies to {(~whole).sum()} of {len(whole)} prompts of {first.benchmark} have no reward"
+    if not whole.any():
+        raise ProsocialError(f"{said}, among them {first.variant}'s to {where}; see what the scorer answers")
     if whole.sum() < max(2, LEAST_JUDGED * len(whole)):
-        raise ProsocialError(
-            f"{said}, among them {first.variant}'s to {where}; an average over the others would be another figure"
-        )
+        logger.warning("%s, so that no figure of rewards is told; among them %s's to %s", said, first.variant, where)
+        return None
     logger.warning("%s, and are in no figure of rewards; among them %s's to %s", said, first.variant, where)
     return [one.to_prompts(np.flatnonzero(whole)) for one in answers]
 

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from hf_prosocial.io import write_text
-from hf_prosocial.records import Interval, Metrics, known
+from hf_prosocial.records import Interval, Metrics, known, not_told
 
 
 def write_page(metrics: Metrics, pictures: Sequence[Path], file: Path) -> None:
@@ -31,7 +31,7 @@ def _estimate(found: Any) -> str:
     """A figure with its interval; one without, as it is."""
     if isinstance(found, Mapping):
         if not known(found["mean"]):
-            return f"not told: {found['count']} replies were judged"
+            return not_told(found["count"])
         found = Interval(**found)
     if isinstance(found, Interval):
         return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
