@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -76,6 +77,9 @@ def read_material(recipe: PairRecipe) -> Material:
         OSError: no such base, or no such file.
         ProsocialError: data without a row to train on or to measure on.
     """
+    for file in (recipe.train_data, recipe.dev_data):
+        if file is not None and not Path(file).is_file():
+            raise FileNotFoundError(f"no file {file}")
     source = find_base(recipe.base)
     logger.info("base: %s", source.description)
     base, tokenizer = source.load()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel, get_peft_model
 
-from hf_prosocial.io import parse_recipe, resume_asked
+from hf_prosocial.io import one_writer, parse_recipe, resume_asked
 from hf_prosocial.pblora import PBLoraConfig
 
 from .arguments import ArmTrainingArguments
@@ -76,6 +76,8 @@ def train_arm(
         last = last_whole_checkpoint(output)
         logger.info("going on from %s", last) if last else logger.info("no whole checkpoint in %s", output)
         training.resume_from_checkpoint = None if last is None else str(last)
+    with one_writer(output, writes=training.process_index == 0):
+        pass  # Before a base is loaded; the trainer holds it for as long as it writes.
     material = read_material(recipe)
     torch.manual_seed(training.seed)
     arm = _new_arm(material, recipe, training)

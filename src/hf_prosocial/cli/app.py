@@ -164,8 +164,10 @@ def reproduce(
 @app.command(context_settings=HANDED_ON)
 def evaluate(
     config: Annotated[Path, typer.Argument(help="YAML: variants, benchmarks, judges.")],
-    out: Annotated[Path, typer.Option(help="Folder of replies, scores, figures and report; gone on with.")],
-    options: RecipeOptions = None,
+    out: Annotated[Path, typer.Option(help="Folder for all output; an unfinished run there is continued.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Any field of the recipe, as --batch_tokens 4096, over the file.")
+    ] = None,
 ) -> None:
     """Measure variants of a model on benchmarks, and write a report."""
     from hf_prosocial.evaluation import evaluate as evaluate_config

@@ -13,6 +13,7 @@ from .listing import listed as listed
 from .markdown import markdown_table as markdown_table
 from .progress import progress_bar as progress_bar
 from .recipes import changed as changed
+from .recipes import faults_of as faults_of
 from .recipes import given_fields as given_fields
 from .recipes import parse_fields as parse_fields
 from .recipes import parse_recipe as parse_recipe

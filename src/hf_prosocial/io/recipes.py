@@ -70,8 +70,14 @@ def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the o
     try:
         return TypeAdapter(recipe).validate_python(content)
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors())
+        found = faults_of(error)
         raise ProsocialError(f"{where}: {found}") from error
+
+
+def faults_of(error: ValidationError) -> str:
+    """What pydantic found, as our own errors say it: each with the field that it is in."""
+    said = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in said)
 
 
 def resume_asked(arguments: list[str]) -> tuple[list[str], bool]:

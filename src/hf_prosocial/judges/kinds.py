@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import faults_of
 
 from . import arm_scorer, asked, classifier, embedded, local  # noqa: F401  They register themselves.
 from .registry import JudgeConfig, known_judges
@@ -27,6 +28,4 @@ def parse_judge(content: Any) -> JudgeConfig:
     try:
         return TypeAdapter(known[content["kind"]]).validate_python(content)
     except ValidationError as error:
-        raise ProsocialError(
-            "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors())
-        ) from error
+        raise ProsocialError(faults_of(error)) from error

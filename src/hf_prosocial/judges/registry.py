@@ -115,7 +115,7 @@ class JudgeConfig(ABC):
         return None
 
 
-def check_rewards(judge: object, names: Sequence[str], objectives: Sequence[str]) -> None:
+def check_rewards(judge: JudgeConfig, names: Sequence[str], objectives: Sequence[str]) -> None:
     """Refuse a judge that has no reward for an objective.
 
     Raises:
@@ -123,7 +123,10 @@ def check_rewards(judge: object, names: Sequence[str], objectives: Sequence[str]
     """
     missing = [name for name in objectives if name not in names]
     if missing:
-        raise ProsocialError(f"{judge} has the rewards {list(names)}, and none for {missing}")
+        raise ProsocialError(
+            f"the scorer ({judge.kind}) has the rewards {list(names)}, and none for {missing}; choose one that has, as "
+            "{kind: endpoint, ..., meanings: {" + f"{missing[0]}: what a good reply does" + "}}"
+        )
 
 
 def checked_labels(role: Role, labels: Any, count: int) -> list[str | None]:
