@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import check_hub_id, find_base, sharing_weights
+from hf_prosocial.io import check_hub_id
+from hf_prosocial.models import find_base, sharing_weights
 from hf_prosocial.pblora import PBLoraConfig, tuner_of
 
 from .adapter_file import check_adapter_file

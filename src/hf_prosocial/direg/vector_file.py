@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import check_hub_id
+from hf_prosocial.io import check_hub_id
 from hf_prosocial.records import VECTOR_NAME, VectorRecord
 
 from .checkpoint import Checkpoint

@@ -12,7 +12,8 @@ from transformers.utils.hub import cached_file
 
 from hf_prosocial.arm import check_adapter_file, check_base, check_names
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import check_hub_id, sharing_weights
+from hf_prosocial.io import check_hub_id
+from hf_prosocial.models import sharing_weights
 from hf_prosocial.records import GENARM, GenArmRecord
 
 

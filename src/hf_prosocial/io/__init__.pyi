@@ -4,6 +4,7 @@ from .atomic import write_json as write_json
 from .atomic import write_text as write_text
 from .claim import one_writer as one_writer
 from .hashes import sha256 as sha256
+from .hub_names import check_hub_id as check_hub_id
 from .keeping import kept as kept
 from .lines import append_json_lines as append_json_lines
 from .lines import mend_lines as mend_lines

