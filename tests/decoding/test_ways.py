@@ -73,6 +73,8 @@ def test_one_forward_pass_is_exact_or_refused_by_name(name):
 def test_rotary_frequencies_that_change_with_length(length):
     """Phi-3's long rope: beyond 14 tokens the keys are others, and the cache is filled anew."""
     base, arm = mixer("phi3", seed=1), mixer_arm("phi3", seed=2)
+    if not follows_its_change(base):
+        pytest.skip("this version of transformers does not fill Phi-3's cache anew")
     inputs = prompts(rows=1, length=length)
     options = {"do_sample": False}
     theirs = generate(base, inputs, FullRecompute(arm, PREFERENCE), **options)
