@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from tqdm import tqdm
 
 from benchmarks.goals import Goal, report
 from hf_prosocial import OBJECTIVES, HarmVector
@@ -52,6 +53,7 @@ class Work:
 def run() -> bool:
     sys.path.insert(0, str(ROOT / "tests"))
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # Its thread would leave a lock taken in a fork.
     drawn, counts = random.Random(SEED), Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         for kind, work in _works(Path(name)).items():
