@@ -64,37 +64,29 @@ def finetune_copy(
     Raises:
         FileExistsError: another training writes into it.
     """
-    with one_writer(str(args.output_dir), writes=args.process_index == 0):
-        return _finetune_copy(model, tokenizer, completions, recipe, args)
-
-
-def _finetune_copy(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    completions: Completions,
-    recipe: CopyRecipe,
-    args: TrainingArguments,
-) -> Path:
     output = Path(str(args.output_dir))
-    # The card and the mark come first, so that an interrupted run leaves no checkpoint without them.
-    mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe)))
-    if not recipe.full:
-        targets: Any = recipe.target_modules[0] if recipe.target_modules == ["all-linear"] else recipe.target_modules
-        lora = LoraConfig(r=recipe.r, lora_alpha=cast(int, recipe.lora_alpha), target_modules=targets)
-        model = get_peft_model(model, lora)
-    # torch warns at every batch where there is nothing to pin memory for.
-    args.dataloader_pin_memory = args.dataloader_pin_memory and torch.accelerator.is_available()
-    trainer = Trainer(
-        model=model,
-        args=args,
-        train_dataset=completions,
-        data_collator=CompletionCollator(padding_id(tokenizer)),
-        processing_class=tokenizer,
-    )
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe), len(completions), trainer.state.log_history))
+    with one_writer(output, writes=args.process_index == 0):
+        # The card and the mark come first, so that an interrupted run leaves no checkpoint without them.
+        mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe)))
+        if not recipe.full:
+            targets: Any = (
+                recipe.target_modules[0] if recipe.target_modules == ["all-linear"] else recipe.target_modules
+            )
+            lora = LoraConfig(r=recipe.r, lora_alpha=cast(int, recipe.lora_alpha), target_modules=targets)
+            model = get_peft_model(model, lora)
+        # torch warns at every batch where there is nothing to pin memory for.
+        args.dataloader_pin_memory = args.dataloader_pin_memory and torch.accelerator.is_available()
+        trainer = Trainer(
+            model=model,
+            args=args,
+            train_dataset=completions,
+            data_collator=CompletionCollator(padding_id(tokenizer)),
+            processing_class=tokenizer,
+        )
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        trainer.save_model()
+        if trainer.is_world_process_zero():
+            mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe), len(completions), trainer.state.log_history))
     return output
 
 
