@@ -1,21 +1,21 @@
 """Killed at any moment: nothing broken stands at its place, and nothing is left over after the next run."""
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import yaml
-from tqdm import tqdm
 
 from benchmarks.goals import Goal, report
 from hf_prosocial import OBJECTIVES, HarmVector
@@ -38,22 +38,22 @@ class Work:
     Attributes:
         place: the folder that it works in.
         before: puts the folder in order for a new round.
-        run: the work, which is also its own next run.
+        run: the work, which is also its own next run; it crosses to another process.
         whole: what stands there, as something that can be compared; None where nothing does.
         standing: what may stand there after a kill beside the finished result.
     """
 
     place: Path
-    before: Callable[[], None]
-    run: Callable[[], None]
+    before: Callable[[], object]
+    run: Callable[[], object]
     whole: Callable[[], object]
     standing: tuple[object, ...] = (None,)
 
 
 def run() -> bool:
     sys.path.insert(0, str(ROOT / "tests"))
-    torch.set_num_threads(1)
-    tqdm.monitor_interval = 0  # Its thread would leave a lock taken in a fork.
+    # Children are forks of a process that has read the modules and done nothing, so that no thread of it holds a lock.
+    multiprocessing.set_forkserver_preload([__name__, "hf_prosocial.arm.trainer", "transformers.trainer"])
     drawn, counts = random.Random(SEED), Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         for kind, work in _works(Path(name)).items():
@@ -103,24 +103,23 @@ def _seconds(kind: str, work: Work) -> float:
     return time.perf_counter() - begin
 
 
-def _in_child(run: Callable[[], None], seconds: float | None = None) -> int | None:
-    """Run in a process of its own, a fork; killed after so many seconds. How it ended; None where it was killed."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            log = os.open(os.environ.get("KILLS_LOG", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            run()
-            code = 0
-        finally:
-            os._exit(code)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
+def _in_child(run: Callable[[], object], seconds: float | None = None) -> int | None:
+    """Run in a process of its own; killed after so many seconds. How it ended; None where it was killed."""
+    child = multiprocessing.get_context("forkserver").Process(target=_quietly, args=(run,))
+    child.start()
+    child.join(timeout=seconds)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    return None if child.exitcode is not None and child.exitcode < 0 else child.exitcode
+
+
+def _quietly(run: Callable[[], object]) -> None:
+    log = os.open(os.environ.get("KILLS_LOG", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    torch.set_num_threads(1)
+    run()
 
 
 def _names(folder: Path) -> set[str]:
@@ -141,46 +140,39 @@ def _works(folder: Path) -> dict[str, Work]:
     from support.checkpoints import save_copies
     from support.models import random_arm, tiny_tokenizer
 
-    tokenizer = tiny_tokenizer()
-    base, harmful = save_copies(folder, tokenizer)
-    vector = HarmVector.extract(base, harmful, 0.2, out=folder / "vector.safetensors")
-    vector.subtract(base, 0.5, folder / "old")
+    base, harmful = save_copies(folder, tiny_tokenizer())
+    HarmVector.extract(base, harmful, 0.2, out=folder / "vector.safetensors").subtract(base, 0.5, folder / "old")
     random_arm("llama", seed=2).save_pretrained(str(folder / "arm"))
     out = folder / "out"
-    safe = out / "safe"
-
-    def overwrite() -> None:
-        vector.subtract(base, 1.0, safe, overwrite=True)
-
-    def with_old() -> None:
-        shutil.copytree(folder / "old", _emptied(out) / "safe")
-
-    def extract() -> None:
-        HarmVector.extract(base, harmful, 0.2, out=out / "vector.safetensors")
-
-    def extracted() -> object:
-        file = out / "vector.safetensors"
-        return sha256(file) if file.is_file() else None
-
+    safe, empty = partial(_hashes, out / "safe"), partial(_emptied, out)
+    old = (_hashes(folder / "old"),)
     return {
-        "subtract": Work(
-            out, lambda: _none(_emptied(out)), lambda: _none(vector.subtract(base, 1.0, safe)), lambda: _hashes(safe)
-        ),
-        "overwrite": Work(out, with_old, overwrite, lambda: _hashes(safe), (_hashes(folder / "old"),)),
-        "extract": Work(out, lambda: _none(_emptied(out)), extract, extracted),
-        "train": _training(folder, base, out),
-        "evaluate": _evaluation(folder, base, out),
+        "subtract": Work(out, empty, partial(_subtract, folder), safe),
+        "overwrite": Work(out, partial(_with_old, folder), partial(_subtract, folder, overwrite=True), safe, old),
+        "extract": Work(out, empty, partial(_extract, folder), partial(_hash, out / "vector.safetensors")),
+        "train": _training(folder, base),
+        "evaluate": _evaluation(folder, base),
     }
 
 
-def _none(_: object) -> None:
-    pass
+def _subtract(folder: Path, *, overwrite: bool = False) -> None:
+    vector = HarmVector.from_pretrained(folder / "vector.safetensors")
+    vector.subtract(folder / "base", 1.0, folder / "out" / "safe", overwrite=overwrite)
 
 
-def _training(folder: Path, base: Path, out: Path) -> Work:
+def _with_old(folder: Path) -> None:
+    shutil.copytree(folder / "old", _emptied(folder / "out") / "safe")
+
+
+def _extract(folder: Path) -> None:
+    HarmVector.extract(folder / "base", folder / "harmful", 0.2, out=folder / "out" / "vector.safetensors")
+
+
+def _training(folder: Path, base: Path) -> Work:
     from support.rows import rows
 
     (folder / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows(OBJECTIVES, 12)))
+    out = folder / "out"
     recipe = {
         "train_data": str(folder / "pairs.jsonl"),
         "base": str(base),
@@ -193,29 +185,31 @@ def _training(folder: Path, base: Path, out: Path) -> Work:
         "disable_tqdm": True,
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(recipe))
-
-    def train() -> None:
-        directory = train_arm_from(["--config", str(folder / "train.yaml"), "--resume"])
-        if directory is not None:
-            write_arm_card(directory)
-
-    def trained() -> object:
-        file = out / "arm" / "adapter_model.safetensors"
-        return sha256(file) if file.is_file() else None
-
-    return Work(out, lambda: _none(_emptied(out)), train, trained)
+    adapter = out / "arm" / "adapter_model.safetensors"
+    return Work(out, partial(_emptied, out), partial(_train, folder / "train.yaml"), partial(_hash, adapter))
 
 
-def _evaluation(folder: Path, base: Path, out: Path) -> Work:
+def _train(recipe: Path) -> None:
+    directory = train_arm_from(["--config", str(recipe), "--resume"])
+    if directory is not None:
+        write_arm_card(directory)
+
+
+def _evaluation(folder: Path, base: Path) -> Work:
     from support.small_evaluation import write_config
 
-    recipe = write_config(folder, (base, folder / "arm"))
+    out, recipe = folder / "out", write_config(folder, (base, folder / "arm"))
+    work = partial(_evaluate, recipe, out / "report")
+    return Work(out, partial(_emptied, out), work, partial(_measured, out / "report" / "metrics.json"))
 
-    def run() -> None:
-        evaluate(read_config(recipe), out / "report")
 
-    def measured() -> object:
-        file = out / "report" / "metrics.json"
-        return repr(Metrics.read(file).figures) if file.is_file() else None
+def _evaluate(recipe: Path, report: Path) -> None:
+    evaluate(read_config(recipe), report)
 
-    return Work(out, lambda: _none(_emptied(out)), run, measured)
+
+def _hash(file: Path) -> str | None:
+    return sha256(file) if file.is_file() else None
+
+
+def _measured(file: Path) -> str | None:
+    return repr(Metrics.read(file).figures) if file.is_file() else None

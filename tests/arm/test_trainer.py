@@ -109,6 +109,20 @@ def test_save_and_resume(pairs, tokenizer, tmp_path):
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_resumed_training_takes_no_step_beyond_the_last(pairs, tokenizer, tmp_path, by_name):
+    options = {"max_steps": 5, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 5}
+    options |= {"lr_scheduler_type": "constant", "per_device_train_batch_size": 2}
+    whole = trained(pairs, tokenizer, tmp_path, **options)
+    arm = random_arm("llama", seed=2)
+    trainer = ArmTrainer(arm, training_arguments(tmp_path, **options), pairs, tokenizer)
+    result = trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5") if by_name else True)
+    assert result.global_step == trainer.state.global_step == 5
+    assert not (tmp_path / "checkpoint-6").exists()
+    again = {name: weight.detach() for name, weight in arm.named_parameters() if weight.requires_grad}
+    assert_close(whole, again, atol=0, rtol=0)
+
+
 def test_rows_of_similar_length_come_together(tokenizer, tmp_path):
     pairs = tokenize_rows(rows(OBJECTIVES, 80), tokenizer, OBJECTIVES, max_length=80)
     pairs.rows = [replace(pair, prompt=pair.prompt * (1 + pair.line % 4)) for pair in pairs.rows]

@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from support.completions import completion_loss, completion_rows
 from support.models import random_base
 from support.rows import ASKED
+from torch.testing import assert_close
 from transformers import TrainingArguments
 
 from hf_prosocial.data import IGNORED, CompletionCollator, read_completions
@@ -97,6 +99,20 @@ def test_the_copy_learns_and_its_vector_unlearns(tmp_path, tokenizer, full):
     if not full:
         trained = PeftModel.from_pretrained(random_base("llama", seed=1), copy)
         assert completion_loss(trained, completions) < 0.5 * before
+
+
+def test_a_resumed_training_takes_no_step_beyond_the_last(tmp_path, tokenizer):
+    completions = tokenize_completions(completion_rows(), tokenizer, 80)
+    recipe = CopyRecipe(data="rows.jsonl", base="base", r=4, lora_alpha=8)
+    options = {"max_steps": 5, "save_strategy": "steps", "save_steps": 5, "logging_steps": 1}
+    options |= {"lr_scheduler_type": "constant", "per_device_train_batch_size": 2}
+    copy = finetune_copy(random_base("llama", seed=1), tokenizer, completions, recipe, arguments(tmp_path, **options))
+    before = load_file(copy / "adapter_model.safetensors")
+    options["resume_from_checkpoint"] = str(tmp_path / "checkpoint-5")
+    finetune_copy(random_base("llama", seed=1), tokenizer, completions, recipe, arguments(tmp_path, **options))
+    assert not (tmp_path / "checkpoint-6").exists()
+    assert_close(load_file(copy / "adapter_model.safetensors"), before, atol=0, rtol=0)
+    assert json.loads((copy / "prosocial.json").read_text())["log"][-1]["step"] == 5
 
 
 def test_one_folder_has_one_training(tmp_path, tokenizer):

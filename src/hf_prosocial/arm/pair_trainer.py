@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from hf_prosocial.data import Pair, Pairs, padding_id
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import one_writer
+from hf_prosocial.io import one_writer, take_finished
 
 from .arguments import PairTrainingArguments
 from .batch import PairCollator, reply_tokens
@@ -101,14 +101,19 @@ class PairTrainer(Trainer, Generic[Settings]):
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
-        """Trainer's, refused where another training writes into `output_dir`.
+        """Trainer's, refused where another training writes into `output_dir`; never a step beyond `max_steps`.
 
         Raises:
             FileExistsError: one does.
             ValueError: the adapter's weights are not finite in the end.
         """
         with one_writer(str(self.args.output_dir), writes=self.is_world_process_zero()):
-            result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+            if resume_from_checkpoint is True:
+                resume_from_checkpoint = get_last_checkpoint(str(self.args.output_dir))
+            if isinstance(resume_from_checkpoint, str) and take_finished(self, resume_from_checkpoint):
+                result = TrainOutput(self.state.global_step, float("nan"), {})
+            else:
+                result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         self._refuse_diverged()
         return result
 

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from hf_prosocial.data import CompletionCollator, Completions, padding_id, read_completions
-from hf_prosocial.io import one_writer, parse_recipe, write_text
+from hf_prosocial.io import one_writer, parse_recipe, take_finished, write_text
 from hf_prosocial.models import find_base
 from hf_prosocial.records import COPY_KIND, RECORD_NAME, CopyRecord
 
@@ -83,7 +83,8 @@ def finetune_copy(
             data_collator=CompletionCollator(padding_id(tokenizer)),
             processing_class=tokenizer,
         )
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        if not take_finished(trainer, args.resume_from_checkpoint):
+            trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
         trainer.save_model()
         if trainer.is_world_process_zero():
             mark_copy(output, CopyRecord(COPY_KIND, asdict(recipe), len(completions), trainer.state.log_history))

@@ -3,6 +3,7 @@ from .atomic import file_beside as file_beside
 from .atomic import write_json as write_json
 from .atomic import write_text as write_text
 from .claim import one_writer as one_writer
+from .finished import take_finished as take_finished
 from .hashes import sha256 as sha256
 from .hub_names import check_hub_id as check_hub_id
 from .keeping import kept as kept
