@@ -2,19 +2,22 @@
 
 import pytest
 import torch
+from peft import get_peft_model
 from support.models import BOS, PAD, VOCABULARY, random_arm, random_base, tiny_tokenizer
 from support.oracle import FullRecompute
 from transformers import (
     AutoModelForCausalLM,
     ContinuousBatchingConfig,
     GenerationConfig,
+    GPT2Config,
     LlamaConfig,
+    OPTConfig,
     PreTrainedTokenizerFast,
     pipeline,
 )
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hf_prosocial import GuidanceLostError, Preference, ProSocialProcessor
+from hf_prosocial import GuidanceLostError, PBLoraConfig, Preference, ProSocialProcessor
 from hf_prosocial.models import tokenizer_hash
 
 UNIFORM = Preference.uniform()
@@ -214,6 +217,30 @@ def test_the_guard_catches_a_processor_that_was_dropped(arm, base):
         base.generate(IDS, max_new_tokens=2)
     with pytest.raises(ZeroDivisionError), processor.must_guide():
         raise ZeroDivisionError  # An error inside is not hidden by the guard's own.
+
+
+FEW = {
+    "c_attn": GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2, n_positions=12),
+    "q_proj": OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        ffn_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+    ),
+}
+
+
+@pytest.mark.parametrize("target", FEW)
+def test_a_guide_with_fewer_positions_than_are_needed_says_so(base, target):
+    few = AutoModelForCausalLM.from_config(FEW[target])
+    arm = get_peft_model(few, PBLoraConfig(target_modules=[target], task_type="CAUSAL_LM")).eval()
+    ids, options = torch.arange(3, 11)[None], {"do_sample": False, "pad_token_id": PAD, "eos_token_id": -1}
+    base.generate(ids, logits_processor=[ProSocialProcessor(arm, UNIFORM)], max_new_tokens=5, **options)
+    with pytest.raises(ValueError, match="which guides, has learned 12 positions, and 13 are needed"):
+        base.generate(ids, logits_processor=[ProSocialProcessor(arm, UNIFORM)], max_new_tokens=6, **options)
 
 
 def chats():

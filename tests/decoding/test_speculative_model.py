@@ -169,6 +169,8 @@ def test_what_cannot_be_drafted_for_is_refused(tmp_path):
     cache = large(**PROMPT, use_cache=True)[CACHE]
     with pytest.raises(ValueError, match="the ARM needs all tokens so far"):
         guided(torch.tensor([[5]]), **{CACHE: cache})
+    with pytest.raises(ValueError, match="does not go on from a filled cache"):
+        guided.generate(**PROMPT, past_key_values=cache, max_new_tokens=3)
     with arm.disable_adapter(), pytest.raises(ValueError, match="adapter is disabled"):
         guided.generate(**PROMPT, max_new_tokens=3)
     with pytest.raises(ValueError, match="in training mode"):

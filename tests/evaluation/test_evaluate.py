@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from filelock import FileLock
 from huggingface_hub import ModelCard
 from support.small_evaluation import MILD, open_variants, write_capability, write_config, write_lines
 
@@ -19,6 +18,7 @@ from hf_prosocial.decoding import GuidedModel
 from hf_prosocial.evaluation import evaluate, read_config
 from hf_prosocial.evaluation.text_statistics import is_degenerate
 from hf_prosocial.hub.evaluated_card import with_evaluation
+from hf_prosocial.io import one_writer
 from hf_prosocial.judges.embedded import Heads
 from hf_prosocial.judges.features import ReplyFeatures
 
@@ -169,10 +169,17 @@ def test_a_killed_run_goes_on(tmp_path, saved_arm, monkeypatch):
 def test_two_evaluations_do_not_share_a_folder(tmp_path, saved_arm):
     path = write_config(tmp_path, saved_arm)
     out = tmp_path / "out"
-    out.mkdir()
-    with FileLock(out / ".lock"), pytest.raises(ValueError, match="another evaluation is writing into"):
+    with one_writer(out), pytest.raises(FileExistsError, match=f"another process is writing out in {tmp_path}"):
         run(path, out)
-    assert [file.name for file in out.iterdir()] in ([], [".lock"])
+    assert list(out.iterdir()) == []
+
+
+def test_a_missing_benchmark_is_named_and_leaves_nothing(tmp_path, saved_arm):
+    path = write_config(tmp_path, saved_arm)
+    (tmp_path / "harm.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"the benchmark mild harm: no file .*harm\.jsonl"):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_replies_to_other_prompts_are_refused(tmp_path, saved_arm):

@@ -92,6 +92,12 @@ def read_material(recipe: PairRecipe) -> Material:
         # Read before the training, so that a mistyped name costs nothing.
         dev = read_pairs(recipe.dev_data, tokenizer, recipe.objectives, base.config.max_position_embeddings)
         logger.info("%s: %s", recipe.dev_data, dev.report())
+    for read in (pairs, *([] if dev is None else [dev])):
+        if empty := [name for name, count in read.counts().items() if count == 0]:
+            raise ProsocialError(
+                f"{read.file} has no pair of {', '.join(empty)}, which nothing can be learned or measured of; add "
+                "pairs, or name the objectives that there are (objectives)"
+            )
     return Material(source.description, base, tokenizer, pairs, dev)
 
 

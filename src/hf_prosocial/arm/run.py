@@ -23,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ArmRecipe(PairRecipe):
-    """What to train an ARM on, and its shape; everything else is ArmTrainingArguments."""
+    """What to train an ARM on, and its shape; everything else is ArmTrainingArguments.
+
+    `--resume` goes on from the last whole checkpoint in `output_dir`; where there is none, it starts anew.
+    """
 
     r1: int = field(default=4, metadata={"help": "rank of the shared part"})
     r2: int = field(default=4, metadata={"help": "rank of the part that the preference mixes"})

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from hf_prosocial.errors import ProsocialError
 
+from .positions import learned_positions
 from .rotary import rotary_change
 from .steps import Steps, crop
 from .way import way_of
@@ -29,7 +30,7 @@ class Reader:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self._steps, self._way = Steps(model), way_of(model)
-        self._change = rotary_change(model.config)
+        self._change, self._positions = rotary_change(model.config), learned_positions(model)
 
     def new_cache(self) -> Any:
         """An empty cache."""
@@ -69,6 +70,11 @@ class Reader:
                 "prompt at a time, or for prompts of one length"
             )
         length = input_ids.shape[1]
+        if self._positions is not None and length > self._positions:
+            raise ProsocialError(
+                f"{type(self.model).__name__}, which guides, has learned {self._positions} positions, and {length} are "
+                "needed; generate less, or guide by a model with more"
+            )
         changing = self._change is not None and not self._change.once and length > self._change.length
         if not self._way.cached or changing:
             return self._steps.whole(input_ids, attention_mask, last), None

@@ -111,6 +111,12 @@ class SpeculativeGuidedModel(WrappingModel):
         """transformers' `generate`, in its assisted mode, with the ARM as the assistant."""
         if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens") is not None:
             raise ProsocialError("the ARM drafts already; no other assistant, and no prompt lookup")
+        cache = given_cache(kwargs.get("cache"), kwargs.get("past_key_values"))
+        if cache is not None and int(cache.get_seq_length()) > 0:
+            raise ProsocialError(
+                "transformers' assisted generation does not go on from a filled cache as plain generation does; leave "
+                "past_key_values out, and the rows are read anew"
+            )
         generation: Any = super()
         try:
             return generation.generate(*args, assistant_model=self.arm.base_model.model, **kwargs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hf_prosocial.data import Prompt, read_prompts, spread
 from hf_prosocial.io import sha256
@@ -54,6 +55,8 @@ def plan_benchmarks(
     """
     found = {}
     for name, config in configs.items():
+        if not Path(config.file).is_file():
+            raise FileNotFoundError(f"the benchmark {name}: no file {config.file}")
         prompts = spread(read_prompts(config.file, name), config.count)
         found[name] = Benchmark(
             name,

@@ -7,9 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import one_writer
 from hf_prosocial.judges import ANSWERS, Endpoint, JudgeContext, PairwiseJudge
 from hf_prosocial.models import SMOLLM2
 from hf_prosocial.preference import OBJECTIVES, Preference
@@ -29,7 +27,6 @@ from .report import write_report
 from .variants import Generation, Variants
 from .win_rates import WIN_RATE, win_rates
 
-LOCK = ".lock"
 _VERSIONS = ("hf-prosocial", "torch", "transformers", "peft", "scipy", "scikit-learn", "moocore")
 
 
@@ -49,23 +46,6 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Metrics:
             evaluation at work in the folder; what was made is kept.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    # A lock of the operating system's, so that a killed run leaves none behind.
-    lock = FileLock(out / LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ProsocialError(
-            f"another evaluation is writing into {out}, and both would make the same replies; wait for it, or choose "
-            "another folder"
-        ) from error
-    try:
-        return _evaluate(config, out)
-    finally:
-        lock.release()
-
-
-def _evaluate(config: EvaluationConfig, out: Path) -> Metrics:
     generation = Generation(config.max_new_tokens, config.temperature, config.seed)
     objectives = guides_objectives(config.variants) or OBJECTIVES
     answering = {name: config.answering(name) for name in config.benchmarks}
@@ -76,13 +56,14 @@ def _evaluate(config: EvaluationConfig, out: Path) -> Metrics:
     )
     check_beforehand(config, benchmarks, judges)
     variants = Variants(config.base, config.dtype, config.variants, generation)
-    replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
-    labelled = label_replies(benchmarks, replies, judges, out)
-    measured = measure(benchmarks, labelled, objectives, harm_validated=_harm_validated(benchmarks, judges))
-    warn_of(measured.signatures)
-    metrics = _metrics(config, variants, benchmarks, labelled, judges, measured, out)
-    metrics.write(out / METRICS)
-    write_report(metrics, out)
+    with one_writer(out):
+        replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
+        labelled = label_replies(benchmarks, replies, judges, out)
+        measured = measure(benchmarks, labelled, objectives, harm_validated=_harm_validated(benchmarks, judges))
+        warn_of(measured.signatures)
+        metrics = _metrics(config, variants, benchmarks, labelled, judges, measured, out)
+        metrics.write(out / METRICS)
+        write_report(metrics, out)
     return metrics
 
 

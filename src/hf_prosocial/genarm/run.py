@@ -23,7 +23,10 @@ from .training import genarm_record, train_genarm
 
 @dataclass
 class GenArmRecipe(PairRecipe):
-    """What to train a GenARM on, and its shape; everything else is PairTrainingArguments."""
+    """What to train a GenARM on, and its shape; everything else is PairTrainingArguments.
+
+    `--resume` leaves what was finished as it is, and goes on from the last whole checkpoint of the rest.
+    """
 
     r: int = field(default=8, metadata={"help": "rank of each objective's LoRA"})
     lora_alpha: int = field(default=16, metadata={"help": "the update is scaled by lora_alpha / r"})

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
@@ -43,7 +44,7 @@ def parse_recipe(arguments: Sequence[str], recipe: type[Recipe], training: type[
         OSError: no such file.
         ProsocialError: a file that is not a mapping, a key that nothing reads, or a value that cannot be.
     """
-    parser = _TrainingParser(cast(Any, training), prog="prosocial", allow_abbrev=False)
+    parser = _TrainingParser(cast(Any, training), **_about(recipe))
     content = _parsed(arguments, parser, recipe)
     fields = {field.name for field in dataclasses.fields(training) if field.init}
     return validated(recipe, {name: content[name] for name in _names(recipe) if name in content}), training(
@@ -58,7 +59,7 @@ def parse_fields(arguments: Sequence[str], recipe: type[Recipe]) -> Recipe:
 
 def given_fields(arguments: Sequence[str], recipe: type) -> dict[str, Any]:
     """What a file and options say of a dataclass's fields, unchecked; arguments and errors as of `parse_recipe`."""
-    return _parsed(arguments, _Parser(prog="prosocial", allow_abbrev=False), recipe)
+    return _parsed(arguments, _Parser(**_about(recipe)), recipe)
 
 
 def validated(recipe: type[Recipe], content: dict[str, Any], where: str = "the options") -> Recipe:
@@ -106,6 +107,12 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ProsocialError(f"{path} must hold `key: value` lines, found {type(content).__name__}")
     return content
+
+
+def _about(recipe: type) -> dict[str, Any]:
+    """What --help says before it lists the fields."""
+    usage = "prosocial COMMAND [--config recipe.yaml] [--FIELD VALUE ...]"
+    return {"usage": usage, "description": inspect.getdoc(recipe), "allow_abbrev": False}
 
 
 def _parsed(arguments: Sequence[str], parser: argparse.ArgumentParser, recipe: type) -> dict[str, Any]:
