@@ -219,6 +219,17 @@ def test_the_guard_catches_a_processor_that_was_dropped(arm, base):
         raise ZeroDivisionError  # An error inside is not hidden by the guard's own.
 
 
+def test_an_arm_whose_adapter_was_taken_off_says_so(base):
+    arm = random_arm("llama", seed=2)
+    processor = ProSocialProcessor(arm, UNIFORM)
+    base.generate(IDS, logits_processor=[processor], max_new_tokens=2)
+    arm.unload()
+    with pytest.raises(ValueError, match="disabled or unloaded, and would guide nowhere"):
+        base.generate(IDS, logits_processor=[processor], max_new_tokens=2)
+    with pytest.raises(ValueError, match="disabled or unloaded"):
+        base.generate(IDS, logits_processor=[ProSocialProcessor(arm, UNIFORM)], max_new_tokens=2)
+
+
 FEW = {
     "c_attn": GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2, n_positions=12),
     "q_proj": OPTConfig(

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from support.genarm_models import NAMES, lora, random_genarm
 from support.generation import MODES, assert_same, generate, prompts
 from support.models import FAMILIES, PAD, random_base
@@ -157,6 +158,19 @@ def test_what_was_trained_is_what_is_loaded(pairs, tokenizer, tmp_path, base):
     again.model.set_adapter("truth")
     with torch.no_grad():
         torch.testing.assert_close(plain(prompts()["input_ids"]).logits, again.model(prompts()["input_ids"]).logits)
+
+
+def test_an_adapter_file_that_is_not_whole_is_refused(pairs, tokenizer, tmp_path, base):
+    trained(tokenizer, pairs, tmp_path)
+    file = tmp_path / "truth" / "adapter_model.safetensors"
+    whole = load_file(file)
+    name = sorted(whole)[0]
+    save_file({other: values for other, values in whole.items() if other != name}, file)
+    with pytest.raises(ValueError, match=f"lacks .*{name.rpartition('.lora_')[0].rpartition('.')[2]}"):
+        GenArm.from_pretrained(tmp_path, base)
+    save_file(whole | {f"{name}x": whole[name].clone()}, file)
+    with pytest.raises(ValueError, match=f"the adapter does not, {name}x"):
+        GenArm.from_pretrained(tmp_path, base)
 
 
 def test_training_goes_on_where_it_was_killed(pairs, tokenizer, tmp_path):

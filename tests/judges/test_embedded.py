@@ -1,10 +1,12 @@
 """Embedded judges: features of a reply, heads that are scikit-learn's, figures of what was held out."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from support.small_evaluation import MILD, write_heads, write_lines
 from typer.testing import CliRunner
@@ -13,7 +15,7 @@ from hf_prosocial import OBJECTIVES
 from hf_prosocial.cli import app
 from hf_prosocial.data import Prompt
 from hf_prosocial.judges import REFUSAL
-from hf_prosocial.judges.embedded import EmbeddedJudge, EmbeddedScorer, Heads
+from hf_prosocial.judges.embedded import WEIGHTS, EmbeddedJudge, EmbeddedScorer, Heads
 from hf_prosocial.judges.features import ReplyFeatures
 from hf_prosocial.judges.training import Labelled, fit_harm, fit_refusal, fit_rewards
 
@@ -81,6 +83,20 @@ def test_heads_survive_the_disk_and_know_their_model(tmp_path, saved_arm):
     (tmp_path / "heads" / "heads.json").write_text(json.dumps(record | {"weights": "0" * 64}))
     with pytest.raises(ValueError, match="of weights 000000000000"):
         Heads.load(tmp_path / "heads").features()
+
+
+def test_damaged_heads_are_named(tmp_path, saved_arm):
+    folder = Path(write_heads(tmp_path / "heads", saved_arm[0]))
+    arrays = load_file(folder / WEIGHTS)
+    save_file({name: values for name, values in arrays.items() if name != "refusal.bias"}, folder / WEIGHTS)
+    with pytest.raises(ValueError, match=r"heads\.safetensors is damaged \('refusal\.bias'\)"):
+        Heads.load(folder)
+    save_file(arrays | {"refusal.bias": arrays["refusal.bias"][:-1]}, folder / WEIGHTS)
+    with pytest.raises(ValueError, match="is damaged: the head refusal has the shapes"):
+        Heads.load(folder)
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"heads\.safetensors is damaged"):
+        Heads.load(folder)
 
 
 def clusters(count, names, *, spread, seed=0):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support.models import config_of, random_arm
+from support.models import config_of, random_arm, random_base
 from support.training import row_log_prob
 from transformers import AutoModelForSequenceClassification
 
@@ -14,9 +14,9 @@ from hf_prosocial.data import Prompt
 from hf_prosocial.data.chat import prompt_and_reply
 from hf_prosocial.decoding import GuidedPair
 from hf_prosocial.judges.arm_scorer import ArmScorer
-from hf_prosocial.judges.classifier import ClassifierScorer
+from hf_prosocial.judges.classifier import ClassifierConfig, ClassifierScorer
 from hf_prosocial.judges.local import GuardJudge
-from hf_prosocial.judges.registry import Scorer
+from hf_prosocial.judges.registry import JudgeContext, Scorer
 from hf_prosocial.models import sharing_weights, text_loss
 
 PROMPTS = [Prompt("mild", str(line), (("user", text),)) for line, text in enumerate(("i am sad", "help me, please"))]
@@ -62,6 +62,14 @@ def test_a_classifier_scores_the_whole_conversation(count, tokenizer):
             np.testing.assert_allclose(found[row], model(ids).logits[0], atol=1e-4)
     with pytest.raises(ValueError, match=f"has {count} outputs, but 2 are named"):
         ClassifierScorer(model, tokenizer, ["kind", "true"])
+
+
+def test_a_classifier_that_is_not_whole_is_refused(tmp_path, tokenizer):
+    random_base("llama", seed=1).save_pretrained(tmp_path)  # A language model, without the classifier's own weights.
+    tokenizer.save_pretrained(tmp_path)
+    context = JudgeContext(None, "float32", ("LABEL_0",), tmp_path / "answers")
+    with pytest.raises(ValueError, match=r"lacks score\.weight, which would be random"):
+        ClassifierConfig("classifier", str(tmp_path), ("LABEL_0", "LABEL_1")).open("rewards", context)
 
 
 def test_a_row_that_the_template_refuses_is_marked(tokenizer, base, arm):

@@ -95,13 +95,11 @@ class Heads:
             }
         except (SafetensorError, KeyError) as error:
             raise ProsocialError(f"{folder / WEIGHTS} is damaged ({error}); get it again, or train heads") from error
-        heads = {kind: Head(tuple(names), *parts[kind]) for kind, names in record.names.items()}
-        for kind, head in heads.items():
-            width, count = head.mean.size, len(head.names)
-            shapes = [one.shape for one in (head.mean, head.deviation, head.weight, head.bias)]
-            if shapes != [(width,), (width,), (width, count), (count,)]:
+        for kind, names in record.names.items():
+            width, shapes = parts[kind][0].size, [one.shape for one in parts[kind]]
+            if shapes != [(width,), (width,), (width, len(names)), (len(names),)]:
                 raise ProsocialError(f"{folder / WEIGHTS} is damaged: the head {kind} has the shapes {shapes}")
-        return cls(heads, record)
+        return cls({kind: Head(tuple(names), *parts[kind]) for kind, names in record.names.items()}, record)
 
     def features(self) -> ReplyFeatures:
         """The features that the heads read, of the model that they were trained on.
