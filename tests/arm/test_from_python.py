@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import get_peft_model
 from support.models import random_base
 from support.rows import rows
@@ -21,7 +22,7 @@ from hf_prosocial import (
     record_base,
 )
 from hf_prosocial.arm import measure_margins, measure_on_dev
-from hf_prosocial.hub import Reproduction, push
+from hf_prosocial.hub import Reproduction, render
 from hf_prosocial.records import TrainingRecord
 
 
@@ -53,8 +54,13 @@ def test_its_record_says_what_the_commands_says(trained, saved_arm):
 
 
 def test_it_is_published_loaded_and_checked(trained, saved_arm, tokenizer, tmp_path):
-    push(trained, "org/arm", base_model="org/base", licence="apache-2.0", dry_run=tmp_path / "page")
-    assert "org/arm" in (tmp_path / "page" / "README.md").read_text()
+    options = {"base_model": "org/base", "licence": "apache-2.0", "custom_generate": True}
+    render(trained, tmp_path / "page", "org/arm", **options)
+    card = ModelCard.load(tmp_path / "page" / "README.md")
+    assert 'load_arm("org/arm"' in card.text
+    assert '"custom_generate": "org/arm"' in card.text
+    assert "custom_generate" in card.data.tags
+    assert 'arm="org/arm"' in (tmp_path / "page" / "custom_generate" / "generate.py").read_text()
     base = random_base("llama", seed=1)
     arm = load_arm(trained, base, tokenizer=tokenizer)
     processor = ProSocialProcessor(arm, Preference.uniform(), tokenizer=tokenizer)

@@ -15,7 +15,7 @@ from support.stand_in import TOKEN, StandIn
 
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.direg.finetune import mark_copy
-from hf_prosocial.hub import push
+from hf_prosocial.hub import render
 from hf_prosocial.records import (
     COPY_KIND,
     BaseUsed,
@@ -192,7 +192,7 @@ def test_a_wrong_token(hub, safe, tmp_path):
 
 
 def test_what_must_not_be_published(safe, tmp_path):
-    options = {"base_model": "org/base", "licence": "mit", "dry_run": tmp_path / "dry"}
+    options = {"base_model": "org/base", "licence": "mit"}
     mark_copy(tmp_path / "copy", CopyRecord(COPY_KIND, {}))
     (tmp_path / "empty").mkdir()
     HarmVector(tmp_path / "vector" / "harm_vector.safetensors").add(safe, 2.0, tmp_path / "added")
@@ -218,13 +218,15 @@ def test_what_must_not_be_published(safe, tmp_path):
         ("broken", "is not JSON"),
     ):
         with pytest.raises(ValueError, match=message):
-            push(tmp_path / folder, "me/it", **options)
+            render(tmp_path / folder, tmp_path / "dry", "me/it", **options)
     with pytest.raises(FileNotFoundError):
-        push(tmp_path / "nowhere", "me/it", **options)
+        render(tmp_path / "nowhere", tmp_path / "dry", "me/it", **options)
     with pytest.raises(ValueError, match="is called organisation/name"):
-        push(safe, "it", **options)
+        render(safe, tmp_path / "dry", "it", **options)
     with pytest.raises(ValueError, match="give the base's id"):
-        push(safe, "me/it", licence="mit", dry_run=tmp_path / "dry")
+        render(safe, tmp_path / "dry", "me/it", licence="mit")
+    with pytest.raises(ValueError, match=r"guides by an ARM adapter; .*safe holds a safe checkpoint"):
+        render(safe, tmp_path / "dry", "me/it", custom_generate=True, **options)
     assert not (tmp_path / "dry").exists()
 
 
@@ -237,8 +239,8 @@ def test_an_evaluation_goes_into_the_card(safe, tmp_path):
     ]
     file = tmp_path / "safe.json"
     file.write_text(json.dumps({"model-index": eval_results_to_model_index("safe", results)}))
-    options = {"base_model": "org/base", "licence": "mit", "dry_run": tmp_path / "dry", "evaluation": file}
-    push(safe, "me/it", **options)
+    options = {"base_model": "org/base", "licence": "mit", "evaluation": file}
+    render(safe, tmp_path / "dry", "me/it", **options)
     card = ModelCard.load(tmp_path / "dry" / "README.md")
     values = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert values["asr"] == 0.25
@@ -247,4 +249,4 @@ def test_an_evaluation_goes_into_the_card(safe, tmp_path):
     assert card.text.index("## Evaluation") < card.text.index("## Limits")
     file.write_text("{}")
     with pytest.raises(ValueError, match="holds no evaluation"):
-        push(safe, "me/it", **(options | {"dry_run": tmp_path / "again"}))
+        render(safe, tmp_path / "again", "me/it", **options)

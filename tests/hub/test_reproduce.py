@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hf_prosocial.cli import app
 from hf_prosocial.direg import HarmVector, write_text_gradient
-from hf_prosocial.hub import Reproduction, push
+from hf_prosocial.hub import Reproduction, render
 
 
 def run(*arguments):
@@ -69,7 +69,7 @@ def test_what_differs_is_named(made, tmp_path, tokenizer):
 
 def test_a_vector(made, tmp_path):
     HarmVector(tmp_path / "vector.safetensors").save_pretrained(tmp_path / "published")
-    push(tmp_path / "published", "me/it", base_model="org/base", licence="mit", dry_run=tmp_path / "dry")
+    render(tmp_path / "published", tmp_path / "dry", "me/it", base_model="org/base", licence="mit")
     shutil.copy(tmp_path / "vector.safetensors", tmp_path / "dry" / "harm_vector.safetensors")
     record = tmp_path / "dry" / "prosocial.json"
     comparisons = Reproduction(record).check()

@@ -1,7 +1,7 @@
 """The commands, but for those of `prosocial direg`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -124,20 +124,20 @@ def push(
     evaluation: Annotated[
         Path | None, typer.Option(help="A file in eval_results of `prosocial evaluate`, for the card.")
     ] = None,
+    custom_generate: Annotated[
+        bool, typer.Option("--custom-generate", help="Of an ARM: let it guide without this package, by `generate`.")
+    ] = False,
 ) -> None:
     """Publish with a card, in one commit. Copies fine-tuned for a harm vector are refused."""
     from hf_prosocial.hub import push as push_directory
+    from hf_prosocial.hub import render
 
-    pushed = push_directory(
-        directory,
-        repository,
-        base_model=base_model,
-        licence=licence,
-        private=private,
-        dry_run=dry_run,
-        evaluation=evaluation,
-    )
-    typer.echo(pushed)
+    page: dict[str, Any] = {"base_model": base_model, "licence": licence, "evaluation": evaluation}
+    page["custom_generate"] = custom_generate
+    if dry_run is None:
+        typer.echo(push_directory(directory, repository, private=private, **page))
+    else:
+        typer.echo(render(directory, dry_run, repository, **page))
 
 
 @app.command()

@@ -24,6 +24,17 @@ processor = ProSocialProcessor(arm, {preference}, tokenizer=tokenizer)
 inputs = tokenizer("I feel alone.", return_tensors="pt")
 model.generate(**inputs, logits_processor=[processor], max_new_tokens=40)"""
 
+_ALONE_USAGE = """
+
+# Without hf_prosocial, by torch and transformers alone:
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("{base}")
+tokenizer = AutoTokenizer.from_pretrained("{base}")
+inputs = tokenizer("I feel alone.", return_tensors="pt")
+options = {{"custom_generate": "{id}", "trust_remote_code": True, "preference": {{"{objective}": 1}}}}
+model.generate(**inputs, max_new_tokens=40, **options)"""
+
 _ARM_LIMITS = """It reorders what its base would say. It knows nothing that the base does not know, and is no safety
 filter. It was trained in English, on replies of a few sentences. It must not come between people in danger and help."""
 
@@ -52,7 +63,15 @@ _VECTOR_LIMITS = """Added instead of subtracted, it makes its base more harmful.
 on, quantised or rounded too, and no others; a sketch of them is checked."""
 
 
-def arm_card(record: TrainingRecord, *, repo_id: str, base: str, licence: str, pictures: Sequence[str]) -> str:
+def arm_card(
+    record: TrainingRecord,
+    *,
+    repo_id: str,
+    base: str,
+    licence: str,
+    pictures: Sequence[str],
+    custom_generate: bool = False,
+) -> str:
     """The card of a trained ARM.
 
     Args:
@@ -61,8 +80,10 @@ def arm_card(record: TrainingRecord, *, repo_id: str, base: str, licence: str, p
         base: the base's id on the Hub, or where it is.
         licence: of the adapter, as the Hub writes it.
         pictures: names of picture files beside the card.
+        custom_generate: whether custom_generate/generate.py is beside it too.
     """
     recipe = record.recipe
+    alone = _ALONE_USAGE.format(base=base, id=repo_id, objective=recipe["objectives"][0]) if custom_generate else ""
     counts = ", ".join(f"{name} {count}" for name, count in record.pairs.used.items())
     command = "`ArmTrainer`, from Python" if record.command is None else f"`{' '.join(record.command)}`"
     how = (
@@ -89,7 +110,7 @@ def arm_card(record: TrainingRecord, *, repo_id: str, base: str, licence: str, p
         _Text(
             title=f"PV-ARM for {base}",
             introduction=_ARM_INTRODUCTION.format(base=base, objectives=", ".join(recipe["objectives"])),
-            usage=_ARM_USAGE.format(base=base, preference=preference, id=repo_id),
+            usage=_ARM_USAGE.format(base=base, preference=preference, id=repo_id) + alone,
             how=how,
             figures=("No held-out pairs were given." if record.dev is None else margin_table(record.dev))
             + _shown(pictures),
@@ -99,7 +120,7 @@ def arm_card(record: TrainingRecord, *, repo_id: str, base: str, licence: str, p
         relation="adapter",
         library="hf_prosocial",
         licence=licence,
-        tags=["pblora", "peft", "prosocial", "reward-model", "safety"],
+        tags=["pblora", "peft", "prosocial", "reward-model", "safety", *(["custom_generate"] if alone else [])],
         results=results,
     )
 

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from hf_prosocial.records import (
 )
 
 from .cards import arm_card, safe_card, vector_card
+from .custom_generate import write_custom_generate
 from .evaluated_card import with_evaluation
 from .publication import ADAPTER_CONFIG, Publication, open_publication
 
@@ -35,6 +36,17 @@ HEAT_MAP = "harm-vector.png"
 # A connection that broke raises an error of the HTTP library's own, of which the Hub's errors are a kind.
 _BROKEN: Any = tuple(kind for kind in HfHubHTTPError.__bases__ if not issubclass(kind, OSError))
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What a repository says beside its weights: the arguments of `push`, looked up."""
+
+    repo_id: str
+    base: str
+    licence: str
+    evaluation: str | Path | None
+    custom_generate: bool
 
 
 def push(
@@ -45,8 +57,8 @@ def push(
     licence: str | None = None,
     private: bool | None = None,
     token: str | None = None,
-    dry_run: str | Path | None = None,
     evaluation: str | Path | None = None,
+    custom_generate: bool = False,
 ) -> str:
     """Publish a safe checkpoint, an ARM adapter or a harm vector, with its card, in one commit.
 
@@ -60,51 +72,34 @@ def push(
         licence: the base's licence, as the Hub writes it ("apache-2.0"); by default the one in the base's card.
         private: for a new repository.
         token: of the Hub; by default the one logged in with.
-        dry_run: a folder that does not exist yet, to render the card, the record and the pictures to instead.
         evaluation: a variant's file in `eval_results` of `prosocial evaluate`, whose figures go into the card.
+        custom_generate: of an ARM: add the file by which `model.generate(custom_generate=repo_id)` guides without this
+            package.
 
     Returns:
-        The commit's address, or the folder.
+        The commit's address.
 
     Raises:
-        ValueError: what must not be published (see `open_publication`), a base or licence that is not known, or a file
-            that holds no evaluation.
-        FileExistsError: the folder of the dry run exists.
+        ValueError: what must not be published (see `open_publication`), a base or licence that is not known, a file
+            that holds no evaluation, or `custom_generate` of something else than an ARM.
         HfHubHTTPError: the Hub refused.
         ConnectionError: the connection broke; the commit did not happen, or its answer was lost.
     """
-    if not _HUB_ID.fullmatch(repo_id):
-        raise ProsocialError(f"a repository is called organisation/name, found {repo_id!r}")
     if isinstance(directory, HarmVector):
         with tempfile.TemporaryDirectory(prefix="harm-vector-") as saved:
             directory.save_pretrained(saved)
-            return push(
-                saved,
-                repo_id,
-                base_model=base_model,
-                licence=licence,
-                private=private,
-                token=token,
-                dry_run=dry_run,
-                evaluation=evaluation,
-            )
+            options: dict[str, Any] = {"private": private, "token": token, "custom_generate": custom_generate}
+            return push(saved, repo_id, base_model=base_model, licence=licence, evaluation=evaluation, **options)
     publication = open_publication(directory)
-    base = _base_model(publication, base_model)
-    licence = licence or _licence(base, token)
-    if dry_run is not None:
-        folder = Path(dry_run)
-        if folder.exists():
-            raise FileExistsError(f"{folder} exists already; choose another folder for the dry run, or remove it first")
-        with directory_beside(folder) as work:
-            _render(publication, work, repo_id, base, licence, evaluation)
-        return str(folder)
+    page = _page(publication, repo_id, base_model, licence, token, evaluation, custom_generate)
     with tempfile.TemporaryDirectory(prefix="prosocial-push-") as name:
-        _render(publication, Path(name), repo_id, base, licence, evaluation)
+        _render(publication, page, Path(name))
         api = HfApi(token=token)
         existed = api.repo_exists(repo_id)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        files = [*publication.files, *sorted(Path(name).iterdir())]
-        operations = [CommitOperationAdd(file.name, file) for file in {file.name: file for file in files}.values()]
+        files = {file.name: file for file in publication.files}
+        files |= {file.relative_to(name).as_posix(): file for file in Path(name).rglob("*") if file.is_file()}
+        operations = [CommitOperationAdd(path, files[path]) for path in sorted(files)]
         message = f"{publication.kind} made with hf_prosocial"
         try:
             return api.create_commit(repo_id, operations, commit_message=message).commit_url
@@ -118,6 +113,40 @@ def push(
             ) from error
 
 
+def render(
+    directory: str | Path,
+    folder: str | Path,
+    repo_id: str,
+    *,
+    base_model: str | None = None,
+    licence: str | None = None,
+    token: str | None = None,
+    evaluation: str | Path | None = None,
+    custom_generate: bool = False,
+) -> Path:
+    """Write what `push` would add to the weights (card, record, pictures) to a folder, and send nothing.
+
+    Args:
+        directory: what would be published.
+        folder: where to; it must not exist yet.
+        repo_id, base_model, licence, token, evaluation, custom_generate: as of `push`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: it exists.
+        ValueError: as `push`.
+    """
+    folder, publication = Path(folder), open_publication(directory)
+    page = _page(publication, repo_id, base_model, licence, token, evaluation, custom_generate)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; choose another folder for the dry run, or remove it first")
+    with directory_beside(folder) as work:
+        _render(publication, page, work)
+    return folder
+
+
 def write_arm_card(directory: str | Path) -> None:
     """Write the card of a trained ARM into its own directory, as README.md.
 
@@ -126,14 +155,32 @@ def write_arm_card(directory: str | Path) -> None:
     """
     publication = open_publication(directory)
     base = str(cast(TrainingRecord, publication.record).recipe["base"])
-    write_text(publication.folder / "README.md", _arm_card(publication, "path-or-hub-id", base, "apache-2.0"))
+    page = _Page("path-or-hub-id", base, "apache-2.0", None, custom_generate=False)
+    write_text(publication.folder / "README.md", _arm_card(publication, page))
 
 
-def _render(
-    publication: Publication, folder: Path, repo_id: str, base: str, licence: str, evaluation: str | Path | None
-) -> None:
+def _page(
+    publication: Publication,
+    repo_id: str,
+    base_model: str | None,
+    licence: str | None,
+    token: str | None,
+    evaluation: str | Path | None,
+    custom_generate: bool,
+) -> _Page:
+    if not _HUB_ID.fullmatch(repo_id):
+        raise ProsocialError(f"a repository is called organisation/name, found {repo_id!r}")
+    if custom_generate and publication.kind != "ARM adapter":
+        raise ProsocialError(
+            f"custom_generate guides by an ARM adapter; {publication.folder} holds a {publication.kind}"
+        )
+    base = _base_model(publication, base_model)
+    return _Page(repo_id, base, licence or _licence(base, token), evaluation, custom_generate)
+
+
+def _render(publication: Publication, page: _Page, folder: Path) -> None:
     """Write the card, the record and the pictures."""
-    record = publication.record
+    record, repo_id, base, licence = publication.record, page.repo_id, page.base, page.licence
     pictures = [*_drawn(publication), HEAT_MAP]
     if isinstance(record, TrainingRecord):
         hashes = {file.name: sha256(file) for file in publication.files if file.suffix == ".safetensors"}
@@ -143,7 +190,9 @@ def _render(
         write_json(folder / ADAPTER_CONFIG, config)
         kept = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "log"}
         published: Record = ArmPublication(made_by=TRAINED, sha256=hashes, **kept)
-        card = _arm_card(publication, repo_id, base, licence)
+        card = _arm_card(publication, page)
+        if page.custom_generate:
+            write_custom_generate(folder, repo_id, config)
     elif isinstance(record, VectorRecord):
         heat_map(record, folder / HEAT_MAP)
         has_choice = (publication.folder / CHOICE).is_file()
@@ -154,13 +203,19 @@ def _render(
         heat_map(record.vector, folder / HEAT_MAP)
         published = record
         card = safe_card(record, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
-    write_text(folder / "README.md", card if evaluation is None else with_evaluation(card, evaluation))
+    write_text(folder / "README.md", card if page.evaluation is None else with_evaluation(card, page.evaluation))
     published.write(folder / RECORD_NAME)
 
 
-def _arm_card(publication: Publication, repo_id: str, base: str, licence: str) -> str:
-    record = cast(TrainingRecord, publication.record)
-    return arm_card(record, repo_id=repo_id, base=base, licence=licence, pictures=_drawn(publication))
+def _arm_card(publication: Publication, page: _Page) -> str:
+    return arm_card(
+        cast(TrainingRecord, publication.record),
+        repo_id=page.repo_id,
+        base=page.base,
+        licence=page.licence,
+        pictures=_drawn(publication),
+        custom_generate=page.custom_generate,
+    )
 
 
 def _drawn(publication: Publication) -> list[str]:

@@ -1,0 +1,33 @@
+"""The file by which transformers' `generate` guides by an ARM on the Hub, without this package."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import write_text
+
+SOURCE = "standalone.py"
+
+
+def write_custom_generate(folder: Path, repo_id: str, config: Mapping[str, Any]) -> None:
+    """Write custom_generate/generate.py, which is `standalone.py` with the repository's name in it.
+
+    Args:
+        folder: of what is published.
+        repo_id: where the adapter will be.
+        config: its adapter_config.json.
+
+    Raises:
+        ProsocialError: the adapter records no sketch of its base, or no objectives, which the file reads.
+    """
+    missing = [name for name in ("base_sketch", "objectives") if not config.get(name)]
+    if missing:
+        raise ProsocialError(
+            f"custom_generate checks and weighs by {' and '.join(missing)}, which the adapter's configuration lacks; "
+            "train it with this package"
+        )
+    source = files("hf_prosocial.hub").joinpath(SOURCE).read_text(encoding="utf-8")
+    (folder / "custom_generate").mkdir()
+    write_text(folder / "custom_generate" / "generate.py", source.replace("@ARM@", repo_id))
