@@ -1,15 +1,11 @@
 """A judge behind a real server: `transformers serve` with SmolLM2, beside the same model asked directly."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 import torch
+from support.servers import free_port, started
 
 from hf_prosocial.data import Prompt
 from hf_prosocial.judges import HARM, Endpoint, EndpointConfig
@@ -27,43 +23,10 @@ def server(tmp_path):
     model, tokenizer = find_base().load(torch.float32)
     model.save_pretrained(tmp_path / "smollm2")
     tokenizer.save_pretrained(tmp_path / "smollm2")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    name = str(tmp_path / "smollm2")
-    command = [
-        sys.executable,
-        "-c",
-        SERVE,
-        "serve",
-        name,
-        "--device",
-        "cpu",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, tmp_path / "log")
-            yield f"http://127.0.0.1:{port}/v1", name
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def wait_for(url, process, log, seconds=180):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(log.read_text())
+    port, name = free_port(), str(tmp_path / "smollm2")
+    flags = ["serve", name, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    with started([sys.executable, "-c", SERVE, *flags], port, tmp_path / "log") as url:
+        yield url, name
 
 
 def test_the_served_model_is_asked_in_words_and_never_guessed_at(server, tmp_path):

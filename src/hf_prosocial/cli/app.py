@@ -140,6 +140,33 @@ def push(
         typer.echo(render(directory, dry_run, repository, **page))
 
 
+@app.command(context_settings=HANDED_ON)
+def serve(
+    base: Annotated[str, typer.Argument(help="Base model: a directory, a .gguf file or a Hub id.")],
+    arm: ArmOption = None,
+    preference: Annotated[
+        str | None, typer.Option("--preference", "-p", help="Of requests that bring none. Default: uniform.")
+    ] = None,
+    beta: BetaOption = 1.0,
+    allow_mismatch: AllowOption = None,
+    flags: Annotated[list[str] | None, typer.Argument(help="After --: `transformers serve`'s own flags.")] = None,
+) -> None:
+    """Serve a guided model over HTTP, by `transformers serve`, with a preference for each request."""
+    import os
+    import shlex
+
+    from hf_prosocial.serving import assemble, check_flags, serve_command
+
+    from .generate import parsed_preferences
+
+    check_flags(flags or [])
+    chosen = parsed_preferences(arm, [] if preference is None else [preference])[0]
+    served = assemble(base, arm or "released", chosen, beta, allow_mismatch=allow_mismatch or [])
+    command = serve_command(served, flags or [])
+    typer.echo(shlex.join(command), err=True)
+    os.execv(command[0], command)
+
+
 @app.command()
 def reproduce(
     record: Annotated[Path, typer.Argument(help="A prosocial.json, beside what it describes.")],

@@ -1,4 +1,5 @@
 from .cards import arm_card as arm_card
+from .custom_generate import write_custom_generate as write_custom_generate
 from .publication import Publication as Publication
 from .publication import open_publication as open_publication
 from .publish import push as push

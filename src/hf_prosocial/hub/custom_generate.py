@@ -11,13 +11,21 @@ from hf_prosocial.io import write_text
 SOURCE = "standalone.py"
 
 
-def write_custom_generate(folder: Path, repo_id: str, config: Mapping[str, Any]) -> None:
+def write_custom_generate(
+    folder: Path,
+    repo_id: str,
+    config: Mapping[str, Any],
+    *,
+    preference: Mapping[str, float] | None = None,
+    beta: float = 1.0,
+) -> None:
     """Write custom_generate/generate.py, which is `standalone.py` with the repository's name in it.
 
     Args:
         folder: of what is published.
-        repo_id: where the adapter will be.
+        repo_id: where the adapter will be: its repository, or its directory.
         config: its adapter_config.json.
+        preference, beta: where `generate` is given none; without a preference here, it must be given one.
 
     Raises:
         ProsocialError: the adapter records no sketch of its base, or no objectives, which the file reads.
@@ -29,5 +37,8 @@ def write_custom_generate(folder: Path, repo_id: str, config: Mapping[str, Any])
             "train it with this package"
         )
     source = files("hf_prosocial.hub").joinpath(SOURCE).read_text(encoding="utf-8")
+    default = None if preference is None else dict(preference)
+    source = source.replace('"preference", None)', f'"preference", {default!r})')
+    source = source.replace('"beta", 1.0)', f'"beta", {beta!r})').replace("@ARM@", repo_id)
     (folder / "custom_generate").mkdir()
-    write_text(folder / "custom_generate" / "generate.py", source.replace("@ARM@", repo_id))
+    write_text(folder / "custom_generate" / "generate.py", source)
