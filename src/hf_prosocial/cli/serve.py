@@ -1,0 +1,49 @@
+"""`prosocial serve`: checks, says what it runs, and becomes the engine."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from hf_prosocial.assets import RELEASED
+from hf_prosocial.serving import (
+    GuidedRequest,
+    assemble,
+    check_flags,
+    has_vllm,
+    serve_command,
+    vllm_command,
+    vllm_settings,
+)
+
+from .generate import parsed_preferences
+
+
+def run_serve(
+    base: str,
+    arm: str | None,
+    preference: str | None,
+    beta: float,
+    engine: str | None,
+    allow_mismatch: Sequence[str],
+    flags: Sequence[str],
+) -> None:
+    """Replace this process by the engine's.
+
+    Raises:
+        ProsocialError, OSError: an engine, a flag, a base or an ARM that cannot be served.
+    """
+    engine = engine or ("vllm" if has_vllm() else "transformers")
+    (chosen,) = parsed_preferences(arm, [] if preference is None else [preference])
+    if engine == "vllm":
+        checkpoint, settings = vllm_settings(
+            base, arm or RELEASED, GuidedRequest(chosen, beta), allow_mismatch=allow_mismatch
+        )
+        command, environment = vllm_command(checkpoint, settings, flags)
+    else:
+        check_flags(flags)
+        command = serve_command(assemble(base, arm or RELEASED, chosen, beta, allow_mismatch=allow_mismatch), flags)
+        environment = {}
+    said = [*(f"{name}={shlex.quote(value)}" for name, value in environment.items()), shlex.join(command)]
+    sys.stderr.write(" ".join(said) + "\n")
+    os.execve(command[0], command, os.environ | environment)

@@ -1,0 +1,62 @@
+"""What an engine was started with, as every one of its processes reads it."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_prosocial.arm import arm_objectives
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.serving.guided_request import FIELDS, GuidedRequest
+from hf_prosocial.serving.vllm_serve import VARIABLE
+
+KEY = "prosocial"
+
+
+@dataclass(frozen=True)
+class Options:
+    """`additional_config["prosocial"]`.
+
+    Attributes:
+        arm: the adapter's directory.
+        architecture: the base's, as its own configuration has it.
+        objectives: the adapter's.
+        default: of requests that say nothing.
+    """
+
+    arm: str
+    architecture: str
+    objectives: tuple[str, ...]
+    default: GuidedRequest
+
+    @classmethod
+    def of(cls, vllm_config: Any) -> "Options":
+        """Those of an engine.
+
+        Raises:
+            ProsocialError: it was started without them.
+        """
+        given = dict(vllm_config.additional_config or {}).get(KEY)
+        if not isinstance(given, dict) or not {"arm", "architecture"} <= set(given):
+            raise ProsocialError("the engine was not told its ARM; start it as `prosocial serve` prints")
+        return cls._parse(given)
+
+    @classmethod
+    def here(cls) -> "Options":
+        """Those of the engine that this process takes requests in for: vLLM does not tell it of the engine's.
+
+        Raises:
+            ProsocialError: nobody said.
+        """
+        if VARIABLE not in os.environ:
+            raise ProsocialError(
+                f"{VARIABLE} is not set, so that no preference can be checked; start by `prosocial serve`"
+            )
+        return cls._parse(json.loads(os.environ[VARIABLE]))
+
+    @classmethod
+    def _parse(cls, given: Mapping[str, Any]) -> "Options":
+        objectives = arm_objectives(given["arm"])
+        default = GuidedRequest.parse({name: given[name] for name in FIELDS if name in given}, objectives)
+        return cls(given["arm"], given["architecture"], objectives, default)

@@ -1,0 +1,58 @@
+"""What a request may ask of guidance: honoured as it stands, or one of our own errors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_prosocial import OBJECTIVES, Preference
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.serving import GuidedRequest
+
+DEFAULT = GuidedRequest(Preference(empathy=0.75, helpfulness=0.25), 2.0, 0.1)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+FIELDS = st.dictionaries(st.sampled_from(["preference", "beta", "safe_set"]) | st.text(max_size=8), VALUES, max_size=3)
+
+
+@given(FIELDS)
+def test_anything_is_read_or_refused_by_us(fields):
+    try:
+        found = GuidedRequest.parse(fields, OBJECTIVES, DEFAULT)
+    except ProsocialError:
+        return
+    assert abs(sum(found.preference.values()) - 1) < 1e-6
+    assert 0 <= found.beta <= 1e6
+    assert found.safe_set is None or 0 < found.safe_set <= 1
+    if "preference" not in fields:
+        assert found.preference == DEFAULT.preference
+    if "beta" in fields:
+        assert found.beta == fields["beta"]
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=5, max_size=5), st.floats(0, 100))
+def test_a_preference_as_text_is_the_preference(weights, beta):
+    preference = Preference.from_dict(dict(zip(OBJECTIVES, weights, strict=True)), normalize=True)
+    text = ",".join(f"{name}={weight!r}" for name, weight in preference.items())
+    found = GuidedRequest.parse({"preference": text, "beta": beta}, OBJECTIVES, DEFAULT)
+    assert found == GuidedRequest(preference, beta, 0.1)
+    assert (found.salt() == DEFAULT.salt()) == (preference == DEFAULT.preference)
+
+
+def test_defaults_and_messages():
+    assert GuidedRequest.parse(None, OBJECTIVES) == GuidedRequest(Preference.uniform(), 1.0, None)
+    assert GuidedRequest.parse({"kv_transfer_params": {}}, OBJECTIVES, DEFAULT) == DEFAULT
+    for fields, said in (
+        ({"prefrence": "empathy=1"}, "guidance knows the fields preference, beta, safe_set, found 'prefrence'"),
+        ({"preference": {"empathy": 1}}, "a preference is given as text, .* found dict"),
+        ({"preference": None}, "found NoneType"),
+        ({"beta": True}, "beta is a number, found True"),
+        ({"beta": "1"}, "beta is a number, found '1'"),
+        ({"beta": -1}, "beta must be a number >= 0"),
+        ({"beta": None}, "beta is a number, found None"),
+        ({"safe_set": 0}, "safe_set must be in"),
+    ):
+        with pytest.raises(ProsocialError, match=said):
+            GuidedRequest.parse(fields, OBJECTIVES, DEFAULT)
