@@ -47,7 +47,7 @@ def vllm_settings(
         )
     settings: dict[str, Any] = {
         "arm": str(Path(adapter).resolve()),
-        "architecture": model.config.architectures[0],
+        "architecture": type(model).__name__,
         "preference": ",".join(f"{name}={weight!r}" for name, weight in default.preference.items()),
         "beta": default.beta,
     }
