@@ -17,7 +17,7 @@ import torch
 from benchmarks.goals import Goal, report
 from benchmarks.timing import median_ratio
 from hf_prosocial import OBJECTIVES, GuidedModel, Preference, find_base, load_arm, released_arm
-from hf_prosocial.serving import GuidedRequest, vllm_settings
+from hf_prosocial.serving import GuidedRequest, vllm_arguments, vllm_settings
 
 PROMPT, TOKENS, REPEATS = 50, 24, 5
 REQUESTS, SEED, NEAR = 200, 0, 1e-3
@@ -32,14 +32,9 @@ def run() -> bool:
 
     default = GuidedRequest(Preference.uniform())
     checkpoint, settings = vllm_settings(None, released_arm(), default)
-    options: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 512}
-    plain = LLM(checkpoint, enable_prefix_caching=False, **options)
-    ours: dict[str, Any] = {
-        "hf_overrides": {"architectures": ["ProSocialForCausalLM"]},
-        "additional_config": {"prosocial": settings},
-        "logits_processors": ["hf_prosocial.serving.vllm.requests:Requests"],
-        "scheduler_cls": "hf_prosocial.serving.vllm.scheduler.SaltedScheduler",
-    }
+    options: dict[str, Any] = {"dtype": "float32", "block_size": 32, "max_model_len": 512}
+    plain = LLM(checkpoint, enable_prefix_caching=False, enforce_eager=True, **options)
+    ours = vllm_arguments(settings)
     guided = LLM(checkpoint, enable_prefix_caching=False, **ours, **options)
     ratios = {rows: _ratio(plain, guided, rows) for rows in (1, 8)}
     cached = LLM(checkpoint, enable_prefix_caching=True, **ours, **options)
@@ -100,11 +95,7 @@ def _drawn() -> list[Request]:
 
 
 def _replies(llm: Any, requests: list[Request]) -> list[list[int]]:
-    fields = []
-    for _, one in requests:
-        text = ",".join(f"{name}={weight!r}" for name, weight in one.preference.items())
-        fields.append({"preference": text, "beta": one.beta, "safe_set": one.safe_set})
-    return _generated(llm, [ids for ids, _ in requests], fields, TOKENS)
+    return _generated(llm, [ids for ids, _ in requests], [one.fields() for _, one in requests], TOKENS)
 
 
 def _wrong(requests: list[Request], replies: list[list[int]]) -> int:

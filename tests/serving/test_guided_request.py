@@ -38,6 +38,7 @@ def test_a_preference_as_text_is_the_preference(weights, beta):
     text = ",".join(f"{name}={weight!r}" for name, weight in preference.items())
     found = GuidedRequest.parse({"preference": text, "beta": beta}, OBJECTIVES, DEFAULT)
     assert found == GuidedRequest(preference, beta, 0.1)
+    assert GuidedRequest.parse(found.fields(), OBJECTIVES) == found
     assert (found.salt() == DEFAULT.salt()) == (preference == DEFAULT.preference)
 
 

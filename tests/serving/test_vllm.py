@@ -18,7 +18,7 @@ from openai import APIStatusError, OpenAI  # noqa: E402
 
 from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, find_base, load_arm  # noqa: E402
 from hf_prosocial.arm.base_record import record_base  # noqa: E402
-from hf_prosocial.serving import GuidedRequest, vllm_command, vllm_settings  # noqa: E402
+from hf_prosocial.serving import GuidedRequest, vllm_arguments, vllm_command, vllm_settings  # noqa: E402
 
 TOKENS = 12
 PROSOCIAL = "from hf_prosocial.cli import app; app()"
@@ -67,14 +67,8 @@ def made(request, tmp_path_factory):
 def engine(made, **options):
     """An engine in this process."""
     checkpoint, settings = vllm_settings(*made, DEFAULT)
-    return vllm.LLM(
-        checkpoint,
-        hf_overrides={"architectures": ["ProSocialForCausalLM"]},
-        additional_config={"prosocial": settings},
-        logits_processors=["hf_prosocial.serving.vllm.requests:Requests"],
-        scheduler_cls="hf_prosocial.serving.vllm.scheduler.SaltedScheduler",
-        **{"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 200, **options},
-    )
+    small = {"dtype": "float32", "block_size": 32, "max_model_len": 200}
+    return vllm.LLM(checkpoint, **{**vllm_arguments(settings), **small, **options})
 
 
 def drawn(count, seed):
@@ -93,9 +87,8 @@ def drawn(count, seed):
 
 
 def as_fields(request):
-    text = ",".join(f"{name}={weight!r}" for name, weight in request.preference.items())
-    fields = {"preference": text, "beta": request.beta}
-    return fields if request.safe_set is None else fields | {"safe_set": request.safe_set}
+    """Without what is None, which vLLM's HTTP fields do not take."""
+    return {name: value for name, value in request.fields().items() if value is not None}
 
 
 def served(llm, requests):
@@ -217,5 +210,6 @@ def test_flags_that_guidance_stands_on_are_refused(made):
     command, environment = vllm_command(checkpoint, settings, ["--port", "1"])
     assert command[-2:] == ["--port", "1"]
     assert json.loads(environment["PROSOCIAL_SERVING"]) == settings
-    with pytest.raises(ValueError, match="guidance stands on it"):
-        vllm_command(checkpoint, settings, ["--scheduler-cls=other"])
+    for flag in ("--scheduler-cls=other", "--logits_processors", "--hf-overrides", "--additional_config={}"):
+        with pytest.raises(ValueError, match="guidance stands on it"):
+            vllm_command(checkpoint, settings, [flag])

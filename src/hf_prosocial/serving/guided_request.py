@@ -62,6 +62,11 @@ class GuidedRequest:
         preference = default.preference if text is None else Preference.parse(text, objectives=objectives)
         return cls(preference, float(beta), None if safe_set is None else float(safe_set))
 
+    def fields(self) -> dict[str, Any]:
+        """What `parse` reads as this request, to the last digit."""
+        text = ",".join(f"{name}={weight!r}" for name, weight in self.preference.items())
+        return {"preference": text, "beta": self.beta, "safe_set": self.safe_set}
+
     def salt(self) -> str:
         """Tells requests apart whose cached keys and values differ: the preference alone, for β and ε act on logits."""
-        return f"preference:{','.join(f'{name}={weight!r}' for name, weight in self.preference.items())}"
+        return f"preference:{self.fields()['preference']}"

@@ -1,6 +1,5 @@
 """`transformers serve` on a folder whose `generate` guides: one request at a time, each with its own preference."""
 
-import logging
 import re
 import sys
 from collections.abc import Collection, Sequence
@@ -8,19 +7,17 @@ from pathlib import Path
 
 from huggingface_hub.constants import HF_HOME
 
-from hf_prosocial.arm import load_arm
-from hf_prosocial.assets import arm_source
 from hf_prosocial.decoding import check_strength
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.hub import write_custom_generate
 from hf_prosocial.io import directory_beside
-from hf_prosocial.models import find_base
 from hf_prosocial.preference import Preference
+
+from .checked import checked
 
 # Its own batching calls no logits processor, and would answer unguided.
 _DROPS_GUIDANCE = re.compile(r"--continuous[-_]batching|--cb[-_]")
 _START = "from transformers.cli.transformers import main; main()"
-logger = logging.getLogger(__name__)
 
 
 def assemble(
@@ -49,20 +46,17 @@ def assemble(
         ProsocialError, OSError: no such base or ARM, or one that does not fit the other.
     """
     check_strength(beta, None)
-    source, adapter = find_base(base), arm_source(str(arm))
-    logger.info("base: %s", source.description)
-    model, tokenizer = source.load()
-    config = load_arm(adapter, model, tokenizer=tokenizer, allow_mismatch=allow_mismatch).active_peft_config
+    source, adapter, loaded = checked(base, arm, allow_mismatch)
     checkpoint = source.checkpoint()
     name = f"{Path(source.gguf_file or source.location).name} guided by {preference} at beta {beta:g}"
     cached = Path(HF_HOME) / "hf_prosocial" / "served" / re.sub(r"[^\w.=]+", "-", name)
     where = cached if folder is None else Path(folder)
-    given = Path(adapter).resolve() if Path(adapter).is_dir() else adapter
     with directory_beside(where, replace=True) as work:
         for file in sorted(checkpoint.iterdir()):
             if file.is_file():
                 (work / file.name).symlink_to(file.resolve())
-        write_custom_generate(work, str(given), config.to_dict(), preference=preference, beta=beta)
+        config = loaded.active_peft_config.to_dict()
+        write_custom_generate(work, adapter, config, preference=preference, beta=beta)
     return where
 
 

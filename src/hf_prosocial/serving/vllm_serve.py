@@ -2,21 +2,20 @@
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hf_prosocial.arm import load_arm
-from hf_prosocial.assets import arm_source
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import find_base
 
+from .checked import checked
 from .guided_request import GuidedRequest
 
+KEY = "prosocial"
+"""Of vLLM's additional configuration, under which its engine finds the same."""
 VARIABLE = "PROSOCIAL_SERVING"
 """The environment variable by which the processes that take requests in know the ARM, as JSON."""
-_OURS = ("hf-overrides", "hf_overrides", "additional-config", "additional_config", "logits-processors", "scheduler-cls")
 
 
 def has_vllm() -> bool:
@@ -38,24 +37,32 @@ def vllm_settings(
     Raises:
         ProsocialError, OSError: no such base or ARM, or one that does not fit the other.
     """
-    source, adapter = find_base(base), arm_source(str(arm))
-    model, tokenizer = source.load()
-    load_arm(adapter, model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
+    source, adapter, loaded = checked(base, arm, allow_mismatch)
     if not Path(adapter).is_dir():
         raise ProsocialError(
             f"vLLM's processes read the ARM from a directory, and {adapter} is none; download it first"
         )
-    settings: dict[str, Any] = {
-        "arm": str(Path(adapter).resolve()),
-        "architecture": type(model).__name__,
-        "preference": ",".join(f"{name}={weight!r}" for name, weight in default.preference.items()),
-        "beta": default.beta,
+    architecture = type(loaded.get_base_model()).__name__
+    return str(source.checkpoint()), {"arm": adapter, "architecture": architecture, **default.fields()}
+
+
+def vllm_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `vllm.LLM` needs to guide, beside the checkpoint.
+
+    Args:
+        settings: from `vllm_settings`.
+    """
+    return {
+        "hf_overrides": {"architectures": ["ProSocialForCausalLM"]},
+        "additional_config": {KEY: dict(settings)},
+        "logits_processors": ["hf_prosocial.serving.vllm.requests:Requests"],
+        "scheduler_cls": "hf_prosocial.serving.vllm.scheduler.SaltedScheduler",
+        "enforce_eager": True,
     }
-    return str(source.checkpoint()), settings | ({} if default.safe_set is None else {"safe_set": default.safe_set})
 
 
 def vllm_command(
-    checkpoint: str, settings: dict[str, Any], flags: Sequence[str] = ()
+    checkpoint: str, settings: Mapping[str, Any], flags: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, str]]:
     """The command, and the environment variables that go with it.
 
@@ -66,14 +73,20 @@ def vllm_command(
     Raises:
         ProsocialError: a flag that is ours to give.
     """
-    ours = [flag for flag in flags if flag.lstrip("-").partition("=")[0] in _OURS]
+    own = {f"--{name.replace('_', '-')}": value for name, value in vllm_arguments(settings).items()}
+    ours = [flag for flag in flags if flag.partition("=")[0].replace("_", "-") in own]
     if ours:
         raise ProsocialError(f"{', '.join(ours)}: guidance stands on it, and `prosocial serve` gives it; leave it out")
-    own = {
-        "--hf-overrides": json.dumps({"architectures": ["ProSocialForCausalLM"]}),
-        "--additional-config": json.dumps({"prosocial": settings}),
-        "--logits-processors": "hf_prosocial.serving.vllm.requests:Requests",
-        "--scheduler-cls": "hf_prosocial.serving.vllm.scheduler.SaltedScheduler",
-    }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", checkpoint, "--enforce-eager"]
-    return [*command, *(part for pair in own.items() for part in pair), *flags], {VARIABLE: json.dumps(settings)}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", checkpoint]
+    for flag, value in own.items():
+        command += [flag, *_written(value)]
+    return [*command, *flags], {VARIABLE: json.dumps(dict(settings))}
+
+
+def _written(value: Any) -> list[str]:
+    """A value as vLLM's command line takes it: nothing after a switch, JSON for a mapping."""
+    if value is True:
+        return []
+    if isinstance(value, dict):
+        return [json.dumps(value)]
+    return value if isinstance(value, list) else [value]

@@ -66,7 +66,7 @@ class ProSocialForCausalLM(nn.Module):
                 parent, _, own = name.rpartition(".")
                 setattr(self.inner.get_submodule(parent), own, AttentionPair(layer, given[layer.layer_name]))
         self.hidden_size = vllm_config.model_config.get_hidden_size()
-        self.updates = Updates(self._options.arm, vllm_config.model_config.dtype)
+        self.updates = Updates(self._options.arm)
 
     def embed_input_ids(self, input_ids: Tensor) -> Tensor:
         """The base's embeddings."""
@@ -96,7 +96,7 @@ class ProSocialForCausalLM(nn.Module):
         """The base's, and the ARM's from its own directory."""
         loaded = {f"inner.{name}" for name in self.inner.load_weights(weights)}
         self.updates.attach(self.inner)
-        return loaded | {name for name, _ in self.named_parameters() if name.startswith("updates.")}
+        return loaded
 
     def _of_tokens(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Of each token its request's preference, (tokens, k), and β and log ε, (tokens, 2); padding has none."""

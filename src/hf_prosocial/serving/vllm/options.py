@@ -9,9 +9,7 @@ from typing import Any
 from hf_prosocial.arm import arm_objectives
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.serving.guided_request import FIELDS, GuidedRequest
-from hf_prosocial.serving.vllm_serve import VARIABLE
-
-KEY = "prosocial"
+from hf_prosocial.serving.vllm_serve import KEY, VARIABLE
 
 
 @dataclass(frozen=True)

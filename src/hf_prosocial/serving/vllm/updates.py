@@ -1,7 +1,7 @@
 """PBLoRA's updates outside the linears: they act on the ARM's tokens, each token by its own preference."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,14 @@ from hf_prosocial.errors import ProsocialError
 STACKED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
-class Updates(nn.Module):
-    """All updates of an adapter.
+class Updates:
+    """All updates of an adapter, computed in fp32.
 
     Args:
         arm: its directory.
-        dtype: of the base; the updates are computed in fp32 where that is coarser.
     """
 
-    def __init__(self, arm: str, dtype: torch.dtype) -> None:
-        super().__init__()
+    def __init__(self, arm: str) -> None:
         config = json.loads((Path(arm) / "adapter_config.json").read_text(encoding="utf-8"))
         self.r1, self.r2, self.scaling = config["r1"], config["r2"], config["lora_alpha"] / config["r2"]
         self._weights = load_file(Path(arm) / "adapter_model.safetensors")
@@ -47,12 +45,13 @@ class Updates(nn.Module):
             ProsocialError: an update for a linear that the model does not have.
         """
         left = dict(self._weights)
+        layer: Any
         for name, layer in model.named_modules():
             own = name.rpartition(".")[2]
             parts = STACKED.get(own, (own,))
             updates = [self._taken(left, f"{name.removesuffix(own)}{part}") for part in parts]
             if any(update is not None for update in updates):
-                layer.register_forward_hook(self._hook(updates, self._sizes(layer, len(parts))))
+                layer.register_forward_hook(self._hook(updates, layer.output_sizes if len(parts) > 1 else [0]))
         if left:
             raise ProsocialError(f"the ARM updates {sorted(left)[0]}, and the engine's model has no such linear")
 
@@ -60,10 +59,7 @@ class Updates(nn.Module):
         keys = {part: f"base_model.model.{name}.pblora_{part}" for part in ("A", "B", "W1", "W2")}
         return {part: left.pop(key) for part, key in keys.items()} if keys["A"] in left else None
 
-    def _sizes(self, layer: Any, parts: int) -> list[int]:
-        return list(layer.output_sizes) if parts > 1 else [0]
-
-    def _hook(self, updates: list[dict[str, Tensor] | None], sizes: list[int]) -> Any:
+    def _hook(self, updates: list[dict[str, Tensor] | None], sizes: Sequence[int]) -> Any:
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
 
         def add(layer: nn.Module, args: tuple[Tensor, ...], result: Any) -> Any:
