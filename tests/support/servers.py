@@ -15,14 +15,14 @@ def free_port():
 
 
 @contextmanager
-def started(command, port, log, seconds=180, **environment):
-    """The URL of a server that listens at a port once its /health answers; ended with the block."""
+def started(command, port, log, seconds=180, path="/health", **environment):
+    """The URL of a server that listens at a port once a path of it answers; ended with the block."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, env={**os.environ, "HF_HUB_OFFLINE": "1", **environment}
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, log, seconds)
+            _wait_for(f"http://127.0.0.1:{port}{path}", process, log, seconds)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()

@@ -99,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
     def create(self):
         asked = json.loads(self.body())
         name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+        if asked.get("type") == "space":
+            name = f"spaces/{name}"
         url = {"url": f"{self.server.url}/{name}", "id": name, "name": name}
         if name in self.server.repositories:
             self.answer(409, url, error="You already created this model repo")
@@ -159,6 +161,9 @@ class Handler(BaseHTTPRequestHandler):
             200, {"commitUrl": f"{self.server.url}/{name}/commit/{sha}", "commitOid": sha, "pullRequestUrl": None}
         )
 
+    def commit_of_space(self, name):
+        self.commit(f"spaces/{name}")
+
     def info(self, name):
         if name not in self.server.repositories:
             self.answer(404, {"error": "Repository not found"}, headers={"X-Error-Code": "RepoNotFound"})
@@ -189,6 +194,8 @@ ROUTES = (
     (("DELETE",), r"/api/repos/delete", Handler.delete),
     (("POST",), r"/api/validate-yaml", Handler.validate),
     (("POST",), rf"/api/models/{NAME}/preupload/main", Handler.preupload),
+    (("POST",), rf"/api/spaces/{NAME}/preupload/main", Handler.preupload),
+    (("POST",), rf"/api/spaces/{NAME}/commit/main", Handler.commit_of_space),
     (("POST",), rf"/{NAME}\.git/info/lfs/objects/batch", Handler.batch),
     (("PUT",), r"/lfs-store/(\w+)", Handler.store),
     (("POST",), rf"/api/models/{NAME}/commit/main", Handler.commit),

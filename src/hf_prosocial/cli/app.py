@@ -113,6 +113,22 @@ def generate(
     run_generate(session, message, preferences, beta, max_new_tokens, temperature, seed)
 
 
+@app.command("app")
+def page(
+    base: BaseOption = None,
+    arm: ArmOption = None,
+    max_new_tokens: LengthOption = 200,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Default: the first free one from 7860.")] = None,
+) -> None:
+    """A page to talk to the guided base: a slider for each objective, and what guidance changed."""
+    from hf_prosocial.page import page as build
+    from hf_prosocial.session import ChatSession
+
+    session = ChatSession.load(base, arm, None)
+    build(session, max_new_tokens=max_new_tokens).launch(server_name=host, server_port=port, share=False)
+
+
 @app.command()
 def push(
     directory: Annotated[str, typer.Argument(help="A safe checkpoint, an ARM adapter or a harm vector.")],
@@ -127,15 +143,18 @@ def push(
     custom_generate: Annotated[
         bool, typer.Option("--custom-generate", help="Of an ARM: let it guide without this package, by `generate`.")
     ] = False,
+    space: Annotated[bool, typer.Option("--space", help="Of an ARM: make the Space of its name too.")] = False,
 ) -> None:
     """Publish with a card, in one commit. Copies fine-tuned for a harm vector are refused."""
     from hf_prosocial.hub import push as push_directory
-    from hf_prosocial.hub import render
+    from hf_prosocial.hub import push_space, render
 
     page: dict[str, Any] = {"base_model": base_model, "licence": licence, "evaluation": evaluation}
     page["custom_generate"] = custom_generate
     if dry_run is None:
         typer.echo(push_directory(directory, repository, private=private, **page))
+        if space:
+            typer.echo(push_space(repository, private=private))
     else:
         typer.echo(render(directory, dry_run, repository, **page))
 
@@ -151,13 +170,14 @@ def serve(
     engine: Annotated[
         Literal["vllm", "transformers"] | None, typer.Option(help="Default: vllm where it is installed.")
     ] = None,
+    arm_base: Annotated[str | None, typer.Option(help="What the ARM was trained on, where that is not BASE.")] = None,
     allow_mismatch: AllowOption = None,
     flags: Annotated[list[str] | None, typer.Argument(help="After --: the engine's own flags.")] = None,
 ) -> None:
     """Serve a guided model over HTTP, by vLLM or `transformers serve`, with a preference for each request."""
     from .serve import run_serve
 
-    run_serve(base, arm, preference, beta, engine, allow_mismatch or [], flags or [])
+    run_serve(base, arm, preference, beta, engine, allow_mismatch or [], flags or [], arm_base)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from hf_prosocial.assets import RELEASED
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.serving import (
     GuidedRequest,
     assemble,
@@ -27,6 +28,7 @@ def run_serve(
     engine: str | None,
     allow_mismatch: Sequence[str],
     flags: Sequence[str],
+    arm_base: str | None = None,
 ) -> None:
     """Replace this process by the engine's.
 
@@ -37,9 +39,11 @@ def run_serve(
     (chosen,) = parsed_preferences(arm, [] if preference is None else [preference])
     if engine == "vllm":
         checkpoint, settings = vllm_settings(
-            base, arm or RELEASED, GuidedRequest(chosen, beta), allow_mismatch=allow_mismatch
+            base, arm or RELEASED, GuidedRequest(chosen, beta), arm_base=arm_base, allow_mismatch=allow_mismatch
         )
-        command, environment = vllm_command(checkpoint, settings, flags)
+        command, environment = vllm_command(checkpoint, settings, flags, name=base)
+    elif arm_base is not None:
+        raise ProsocialError("--arm-base goes with --engine vllm: what transformers serves has one model's weights")
     else:
         check_flags(flags)
         command = serve_command(assemble(base, arm or RELEASED, chosen, beta, allow_mismatch=allow_mismatch), flags)

@@ -8,3 +8,4 @@ from .publish import write_arm_card as write_arm_card
 from .reproduce import Comparison as Comparison
 from .reproduce import Reproduction as Reproduction
 from .reproduce import check_comparisons as check_comparisons
+from .space import push_space as push_space

@@ -10,7 +10,7 @@ from hf_prosocial.preference import Preference
 
 FIELDS = ("preference", "beta", "safe_set")
 # vLLM's own, which come by the same way.
-_OTHERS = ("kv_transfer_params", "ec_transfer_params", "kv_cache_report_mode")
+_OTHERS = ("kv_transfer_params", "ec_transfer_params", "kv_cache_report_mode", "session_id")
 
 
 @dataclass(frozen=True)

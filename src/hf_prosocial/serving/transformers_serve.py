@@ -46,8 +46,8 @@ def assemble(
         ProsocialError, OSError: no such base or ARM, or one that does not fit the other.
     """
     check_strength(beta, None)
-    source, adapter, loaded = checked(base, arm, allow_mismatch)
-    checkpoint = source.checkpoint()
+    found = checked(base, arm, allow_mismatch)
+    source, checkpoint = found.base, found.base.checkpoint()
     name = f"{Path(source.gguf_file or source.location).name} guided by {preference} at beta {beta:g}"
     cached = Path(HF_HOME) / "hf_prosocial" / "served" / re.sub(r"[^\w.=]+", "-", name)
     where = cached if folder is None else Path(folder)
@@ -55,8 +55,8 @@ def assemble(
         for file in sorted(checkpoint.iterdir()):
             if file.is_file():
                 (work / file.name).symlink_to(file.resolve())
-        config = loaded.active_peft_config.to_dict()
-        write_custom_generate(work, adapter, config, preference=preference, beta=beta)
+        config = found.arm.active_peft_config.to_dict()
+        write_custom_generate(work, found.adapter, config, preference=preference, beta=beta)
     return where
 
 

@@ -7,13 +7,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import sha256
 
 from .checked import checked
 from .guided_request import GuidedRequest
 
 KEY = "prosocial"
 """Of vLLM's additional configuration, under which its engine finds the same."""
+# CUDA graphs have not been tried on a GPU; whoever has one may ask for them.
+_OF_COMPILATION = ("--compilation-config", "-cc", "-O", "--optimization-level", "--enforce-eager")
 VARIABLE = "PROSOCIAL_SERVING"
 """The environment variable by which the processes that take requests in know the ARM, as JSON."""
 
@@ -24,26 +29,35 @@ def has_vllm() -> bool:
 
 
 def vllm_settings(
-    base: str | Path | None, arm: str | Path, default: GuidedRequest, *, allow_mismatch: Collection[str] = ()
+    base: str | Path | None,
+    arm: str | Path,
+    default: GuidedRequest,
+    *,
+    arm_base: str | Path | None = None,
+    allow_mismatch: Collection[str] = (),
 ) -> tuple[str, dict[str, Any]]:
     """The checkpoint that vLLM loads, and what its processes are told of the ARM.
 
     Args:
         base: as `find_base` takes it.
-        arm: a directory or "released". Base and ARM are loaded once, which compares all that `load_arm` does.
+        arm: a directory, a Hub id or "released". Base and ARM are loaded once, which compares all that `load_arm` does.
         default: of requests that say nothing.
+        arm_base: what the ARM was trained on, where that is another model of the same tokens, such as the base before
+            a harm vector was subtracted from it. The engine then holds the weights of both.
         allow_mismatch: as of `load_arm`.
 
     Raises:
         ProsocialError, OSError: no such base or ARM, or one that does not fit the other.
     """
-    source, adapter, loaded = checked(base, arm, allow_mismatch)
-    if not Path(adapter).is_dir():
-        raise ProsocialError(
-            f"vLLM's processes read the ARM from a directory, and {adapter} is none; download it first"
-        )
-    architecture = type(loaded.get_base_model()).__name__
-    return str(source.checkpoint()), {"arm": adapter, "architecture": architecture, **default.fields()}
+    found = checked(base, arm, allow_mismatch, arm_base)
+    adapter = found.adapter if Path(found.adapter).is_dir() else snapshot_download(found.adapter)
+    # Of the weights that were checked: another ARM in the same place is noticed, and no graph is taken for its own.
+    digest = sha256(Path(adapter) / "adapter_model.safetensors")
+    settings = {"arm": adapter, "arm_sha256": digest, "architecture": found.architecture, **default.fields()}
+    if found.arm_base is not None:
+        settings["arm_base"] = str(found.arm_base.checkpoint())
+        settings["arm_architecture"] = type(found.arm.get_base_model()).__name__
+    return str(found.base.checkpoint()), settings
 
 
 def vllm_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,29 +71,40 @@ def vllm_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         "additional_config": {KEY: dict(settings)},
         "logits_processors": ["hf_prosocial.serving.vllm.requests:Requests"],
         "scheduler_cls": "hf_prosocial.serving.vllm.scheduler.SaltedScheduler",
-        "enforce_eager": True,
     }
 
 
 def vllm_command(
-    checkpoint: str, settings: Mapping[str, Any], flags: Sequence[str] = ()
+    checkpoint: str, settings: Mapping[str, Any], flags: Sequence[str] = (), *, name: str | None = None
 ) -> tuple[list[str], dict[str, str]]:
     """The command, and the environment variables that go with it.
 
     Args:
         checkpoint, settings: from `vllm_settings`.
         flags: further ones of vLLM's server.
+        name: of the served model, by which clients ask for it; a second name tells the default. By default the
+            checkpoint.
 
     Raises:
         ProsocialError: a flag that is ours to give.
     """
-    own = {f"--{name.replace('_', '-')}": value for name, value in vllm_arguments(settings).items()}
-    ours = [flag for flag in flags if flag.partition("=")[0].replace("_", "-") in own]
-    if ours:
-        raise ProsocialError(f"{', '.join(ours)}: guidance stands on it, and `prosocial serve` gives it; leave it out")
+    own = {f"--{key.replace('_', '-')}": value for key, value in vllm_arguments(settings).items()}
+    given = {flag.partition("=")[0].replace("_", "-") for flag in flags}
+    if given & set(own):
+        raise ProsocialError(
+            f"{', '.join(sorted(given & set(own)))}: guidance stands on what `prosocial serve` gives; leave it out"
+        )
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", checkpoint]
     for flag, value in own.items():
         command += [flag, *_written(value)]
+    command += ["--middleware", "hf_prosocial.serving.vllm.http.guidance"]
+    if "--served-model-name" not in given:
+        name = name or checkpoint
+        weights = ",".join(one for one in settings["preference"].split(",") if not one.endswith("=0.0"))
+        said = f"{name} guided by {weights} at beta {settings['beta']:g}"
+        command += ["--served-model-name", name, said]
+    if not any(flag.startswith(_OF_COMPILATION) for flag in given):
+        command += ["--compilation-config", '{"cudagraph_mode": "NONE"}']
     return [*command, *flags], {VARIABLE: json.dumps(dict(settings))}
 
 

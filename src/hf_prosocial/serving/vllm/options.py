@@ -18,15 +18,21 @@ class Options:
 
     Attributes:
         arm: the adapter's directory.
+        arm_sha256: of its weights.
         architecture: the base's, as its own configuration has it.
+        arm_base: the directory of the ARM's own base, where it is not the engine's.
+        arm_architecture: its architecture.
         objectives: the adapter's.
         default: of requests that say nothing.
     """
 
     arm: str
+    arm_sha256: str
     architecture: str
     objectives: tuple[str, ...]
     default: GuidedRequest
+    arm_base: str | None = None
+    arm_architecture: str | None = None
 
     @classmethod
     def of(cls, vllm_config: Any) -> "Options":
@@ -36,7 +42,7 @@ class Options:
             ProsocialError: it was started without them.
         """
         given = dict(vllm_config.additional_config or {}).get(KEY)
-        if not isinstance(given, dict) or not {"arm", "architecture"} <= set(given):
+        if not isinstance(given, dict) or not {"arm", "arm_sha256", "architecture"} <= set(given):
             raise ProsocialError("the engine was not told its ARM; start it as `prosocial serve` prints")
         return cls._parse(given)
 
@@ -49,7 +55,8 @@ class Options:
         """
         if VARIABLE not in os.environ:
             raise ProsocialError(
-                f"{VARIABLE} is not set, so that no preference can be checked; start by `prosocial serve`"
+                f"{VARIABLE} is not set, so that no preference can be checked; start by `prosocial serve`, or set it "
+                "to json.dumps of the settings"
             )
         return cls._parse(json.loads(os.environ[VARIABLE]))
 
@@ -57,4 +64,12 @@ class Options:
     def _parse(cls, given: Mapping[str, Any]) -> "Options":
         objectives = arm_objectives(given["arm"])
         default = GuidedRequest.parse({name: given[name] for name in FIELDS if name in given}, objectives)
-        return cls(given["arm"], given["architecture"], objectives, default)
+        return cls(
+            arm=given["arm"],
+            arm_sha256=given["arm_sha256"],
+            architecture=given["architecture"],
+            objectives=objectives,
+            default=default,
+            arm_base=given.get("arm_base"),
+            arm_architecture=given.get("arm_architecture"),
+        )

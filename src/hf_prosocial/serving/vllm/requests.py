@@ -1,22 +1,28 @@
 """The requests of an engine's batch, slot by slot, as its model reads them; and their check at admission."""
 
+from math import log
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from vllm import SamplingParams
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
+from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as SecondLogitsProcessor
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.serving.guided_request import GuidedRequest
 
 from .options import Options
 
+_NO_CUT = -1e4
+"""log ε where nothing is cut: below every token that has a probability in fp32, and a number in fp16 too."""
 
-class Requests(LogitsProcessor):
-    """Follows the batch; it changes no logits, for the model guides.
 
-    One object serves an engine's worker; its model finds it by `of_engine`.
+class Requests(LogitsProcessor, SecondLogitsProcessor):
+    """Checks requests at admission and follows the batch; it changes no logits, for the model guides.
+
+    It is of both of vLLM's interfaces. In the first model runner one object serves an engine's worker, and its model
+    finds it by `of_engine`; in the second one the model has a state of its own, and this class only checks.
     """
 
     _by_engine: ClassVar[dict[int, "Requests"]] = {}
@@ -29,7 +35,7 @@ class Requests(LogitsProcessor):
             cls.options = Options.here()
         GuidedRequest.parse(sampling_params.extra_args, cls.options.objectives, cls.options.default)
 
-    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+    def __init__(self, vllm_config: Any, *runner: Any) -> None:
         self._options = Requests.options = Options.of(vllm_config)
         self._slots: dict[int, GuidedRequest] = {}
         Requests._by_engine[_key(vllm_config)] = self
@@ -47,9 +53,11 @@ class Requests(LogitsProcessor):
             )
         return cls._by_engine[_key(vllm_config)]
 
-    def of_slots(self, count: int) -> list[GuidedRequest]:
-        """The requests in the first slots of the batch."""
-        return [self._slots[slot] for slot in range(count)]
+    def tensors(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Of the requests in the first slots of the batch: preferences, (count, k), and β and log ε, (count, 2)."""
+        requests = [self._slots[slot] for slot in range(count)]
+        preferences = torch.stack([one.preference.tensor() for one in requests])
+        return preferences.to(device), torch.tensor([strengths_of(one) for one in requests], device=device)
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         """Follow the batch."""
@@ -66,13 +74,22 @@ class Requests(LogitsProcessor):
             if theirs is not None and direction == MoveDirectionality.SWAP:
                 self._slots[one] = theirs
 
-    def apply(self, logits: Tensor) -> Tensor:
+    def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
+        """False: this request's logits are not changed here."""
+        return False
+
+    def apply(self, logits: Tensor, ctx: Any = None) -> Tensor:
         """The logits as they are."""
         return logits
 
     def is_argmax_invariant(self) -> bool:
         """True: nothing is changed here."""
         return True
+
+
+def strengths_of(request: GuidedRequest) -> tuple[float, float]:
+    """β and the safe set's log ε."""
+    return request.beta, _NO_CUT if request.safe_set is None else log(request.safe_set)
 
 
 def _key(vllm_config: Any) -> int:

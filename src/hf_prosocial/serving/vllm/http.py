@@ -1,0 +1,83 @@
+"""What clients and operators are told over HTTP: a header of every reply, and counters for Prometheus."""
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any
+
+from prometheus_client import Counter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.serving.guided_request import FIELDS, GuidedRequest
+
+from .options import Options
+
+DEFAULT, GUIDED_BY = "x-prosocial-default", "x-prosocial-guided-by"
+_HTTP_ERROR = 400
+_answered = Counter("prosocial_requests", "Requests answered, by whether guidance acted (β > 0).", ["guidance"])
+_weights = Counter("prosocial_preference_weight", "Weights of the preferences answered, summed up.", ["objective"])
+_refused = Counter("prosocial_refused_requests", "Requests refused for a preference that cannot be honoured.")
+
+
+async def guidance(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """A middleware for vLLM's server: says what guided a reply, and counts.
+
+    Preferences that cannot be honoured are refused by the engine; here only what would not reach it.
+    """
+    options = _options()
+    asked = _asked(await request.body(), options) if request.method == "POST" else None
+    response = _refusal(str(asked)) if isinstance(asked, _NotHandedOnError) else await call_next(request)
+    response.headers[DEFAULT] = _said(options.default)
+    if isinstance(asked, ProsocialError) and response.status_code == _HTTP_ERROR:
+        _refused.inc()
+    if isinstance(asked, GuidedRequest) and response.status_code < _HTTP_ERROR:
+        response.headers[GUIDED_BY] = _said(asked)
+        _count(asked)
+    return response
+
+
+class _NotHandedOnError(ProsocialError):
+    """A preference that vLLM would drop, and answer by the default."""
+
+
+@cache
+def _options() -> Options:
+    return Options.here()
+
+
+def _asked(body: bytes, options: Options) -> GuidedRequest | ProsocialError | None:
+    """What a request for text asks for; why it cannot be had; None of any other request."""
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict) or not {"messages", "prompt", "input"} & set(fields):
+        return None
+    given = fields.get("vllm_xargs")
+    astray = sorted({*FIELDS} & set(fields))
+    if astray:
+        return _NotHandedOnError(f"{', '.join(astray)} goes into vllm_xargs, and would be passed over where it is")
+    if given and fields.get("use_beam_search"):
+        return _NotHandedOnError("vLLM's beam search hands no preference on; leave vllm_xargs or use_beam_search out")
+    try:
+        return GuidedRequest.parse(given if isinstance(given, dict) else None, options.objectives, options.default)
+    except ProsocialError as error:
+        return error
+
+
+def _refusal(message: str) -> Response:
+    error = {"message": message, "type": "BadRequestError", "param": None, "code": _HTTP_ERROR}
+    return JSONResponse({"error": error}, _HTTP_ERROR)
+
+
+def _count(asked: GuidedRequest) -> None:
+    _answered.labels("on" if asked.beta > 0 else "off").inc()
+    for name, weight in asked.preference.items():
+        _weights.labels(name).inc(weight)
+
+
+def _said(asked: GuidedRequest) -> str:
+    fields: dict[str, Any] = asked.fields()
+    return "; ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
