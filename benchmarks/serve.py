@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.goals import Goal, report
 from benchmarks.serve_requests import SEED, Judge, Request, drawn, fields_of
 from benchmarks.timing import median_ratio
@@ -55,6 +57,8 @@ def run() -> bool:
     others = sum(one[0] != two[0] for one, two in both)
     llm = LLM(checkpoint, **arguments, **OPTIONS)
     first, second = _arriving(llm, requests), _replies(llm, requests)  # The second time from cached blocks.
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))  # The engine had bound this process to one core.
+    torch.set_num_threads(os.cpu_count() or 1)
     judge = Judge()
     for request, (tokens, log_probs) in zip(requests, first, strict=True):
         judge.look(request, tokens, log_probs)

@@ -88,10 +88,12 @@ class PBLoraGuide:
         self._adapter = self._tuner.one_adapter()
         self.arm, self.model = arm, self._tuner.wrapped
         self.tokenizer_hash = self._tuner.adapter_config().tokenizer_hash
+        self._kept: tuple[Tensor | None, dict] = None, {}
 
     def begin(self) -> None:
         """A generation begins; raise where the base was edited since the ARM was loaded on it."""
         self._tuner.refuse_edited_base()
+        self._kept = None, {}
 
     def weights(self, preference: Preferences) -> Float[Tensor, "*prompts k"]:
         """The preference's weights p, on the model's device."""
@@ -122,7 +124,11 @@ class PBLoraGuide:
     ) -> Float[Tensor, "rows vocabulary"]:
         """log π_r(· | p) of the token after the last column, up to a constant in each row, by one forward pass."""
         follower = self._follower
-        with self._tuner.preference_state.using(self._adapter, weights):
+        kept_for, kept = self._kept
+        if kept_for is not weights:
+            kept = {}
+            self._kept = weights, kept
+        with self._tuner.preference_state.using(self._adapter, weights, kept=kept):
             return follower.next_logits(input_ids, attention_mask, lanes)
 
 

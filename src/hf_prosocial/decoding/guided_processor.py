@@ -1,13 +1,13 @@
 """Guided inference as a transformers logits processor, whatever guides."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Self
 from weakref import ReferenceType, ref
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache, DynamicCache, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
@@ -25,8 +25,12 @@ from .vocabulary import check_tokenizer, shared_width
 
 
 class _Here(PerThread):
-    """What the thread's cache was made with: the generation, by its cache, and the guide's weights."""
+    """What the thread's cache was made with: the generation, by its cache, and the guide's weights.
 
+    `weights` are their places: looking each up is quick, and walking through a model at every step is not.
+    """
+
+    weights: Sequence[tuple[dict[str, nn.Parameter | None], str]] = ()
     generation: ReferenceType[Cache] | None = None
     version: tuple[object, ...] | None = None
     written: Written | None = None
@@ -120,11 +124,16 @@ class GuidedProcessor(LogitsProcessor):
         Writes in place are counted by torch, and looked for at every call. Those through `.data` take milliseconds to
         find, which a step has not.
         """
-        here, version = self._here, self._version()
+        here = self._here
         goes_on = cache is not None and here.generation is not None and here.generation() is cache
         # transformers keeps a static cache for the next generation, which begins with fewer tokens.
         goes_on = goes_on and (length > here.length or isinstance(cache, DynamicCache))
         here.length = length
+        if not goes_on:
+            here.weights = [
+                (module._parameters, name) for module in self._guide.arm.modules() for name in module._parameters
+            ]
+        version = self._version()
         if goes_on and version == here.version:
             return
         self._guide.begin()
@@ -168,8 +177,8 @@ class GuidedProcessor(LogitsProcessor):
 
     def _version(self) -> tuple[object, ...]:
         """Another one whenever weights are written to in place, converted, or scaled otherwise."""
-        arm = self._guide.arm
-        writes = sum(weight._version for weight in arm.parameters() if not weight.is_inference())
+        arm, found = self._guide.arm, [where[name] for where, name in self._here.weights]
+        writes = sum(weight._version for weight in found if weight is not None and not weight.is_inference())
         return writes, self._guide.model.dtype, *(vars(config).get("lora_alpha") for config in arm.peft_config.values())
 
 

@@ -70,7 +70,8 @@ def page(session: ChatSession, *, max_new_tokens: int = 200) -> gr.Blocks:
             event(
                 partial(_answer, session, max_new_tokens), inputs, outputs, concurrency_limit=2, concurrency_id="reply"
             )
-        clear.click(lambda: ("", [], [], [], [], ""), None, outputs)
+        for event in (clear.click, guided_chat.clear, base_chat.clear):
+            event(lambda: ("", [], [], [], [], ""), None, outputs)
         compare.change(lambda shown: gr.update(visible=shown), compare, base_chat)
     return blocks
 

@@ -76,6 +76,9 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
         result = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters or self.merged:
             return result
+        composed = None if torch.is_grad_enabled() else self._composed()
+        if composed:
+            return _added(result, x, *composed)
         unguided = self.preference_state.unguided_rows
         if unguided:
             return self._guide_last_rows(x, result, unguided)
@@ -84,6 +87,26 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
             if adapter in self.pblora_A:
                 result = result + self._update(x, adapter)
         return result.to(dtype)
+
+    def _composed(self) -> tuple[Tensor, Tensor] | None:
+        """(Aᵀ, (B · core)ᵀ) of one preference for all rows, where a generation keeps it: two products a step."""
+        kept = self.preference_state.kept
+        if kept is None:
+            return None
+        if self not in kept:
+            kept[self] = self._compose()
+        return kept[self]
+
+    def _compose(self) -> tuple[Tensor, Tensor] | None:
+        active = [adapter for adapter in self.active_adapters if adapter in self.pblora_A]
+        if len(active) != 1 or self.training or active[0] in self.objective_copies:
+            return None
+        A, B = self.pblora_A[active[0]], self.pblora_B[active[0]]
+        p = self.preference_state.get(active[0]).to(A.device, A.dtype)
+        is_coarse = at_least_fp32(A) is not A  # The product would be rounded once more.
+        if p.ndim != 1 or self.preference_state.unguided_rows or is_coarse:
+            return None
+        return A.detach().T, (B.detach() @ self.core(active[0], p)).T
 
     def _guide_last_rows(
         self, x: Float[Tensor, "*batch in"], result: Float[Tensor, "*batch out"], unguided: int
@@ -201,6 +224,20 @@ class PBLoraLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "pblora." + super().__repr__()
+
+
+def _added(
+    result: Float[Tensor, "*batch out"],
+    x: Float[Tensor, "*batch in"],
+    A_T: Float[Tensor, "in r"],
+    B_core_T: Float[Tensor, "r out"],
+) -> Float[Tensor, "*batch out"]:
+    """The base layer's output, which is nobody else's, plus the update."""
+    z = x.to(A_T.dtype) @ A_T
+    if z.dtype == result.dtype:
+        result.flatten(0, -2).addmm_(z.flatten(0, -2), B_core_T)
+        return result
+    return (result + z @ B_core_T).to(result.dtype)
 
 
 def features(base_layer: nn.Module) -> tuple[int, int]:

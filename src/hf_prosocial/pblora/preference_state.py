@@ -18,6 +18,7 @@ class _Block:
     adapter: str
     weights: Tensor
     unguided_rows: int
+    kept: dict | None = None
 
 
 # A block's preference belongs to the thread or task that opened it: a service answers several people at once with one
@@ -46,6 +47,14 @@ class PreferenceState:
         """How many leading rows of the batch are the base's alone, in the innermost `using` block."""
         blocks = self._innermost_first()
         return blocks[0].unguided_rows if blocks else 0
+
+    @property
+    def kept(self) -> dict | None:
+        """What layers may keep, in the innermost block of all; None where that is not this model's, or in a graph."""
+        if not self._open or torch.compiler.is_compiling():
+            return None
+        blocks = _blocks.get()
+        return blocks[-1].kept if blocks and blocks[-1].state is self else None
 
     def set(self, adapter: str, weights: Float[Tensor, "*rows k"]) -> None:
         """Put `weights` in force for `adapter`, in all threads.
@@ -78,14 +87,23 @@ class PreferenceState:
         self._weights.pop(adapter, None)
 
     @contextmanager
-    def using(self, adapter: str, weights: Float[Tensor, "*rows k"], unguided_rows: int = 0) -> Generator[None]:
+    def using(
+        self, adapter: str, weights: Float[Tensor, "*rows k"], unguided_rows: int = 0, kept: dict | None = None
+    ) -> Generator[None]:
         """Put `weights` in force inside a `with` block, for this thread or task alone.
+
+        Args:
+            adapter: whose preference it is.
+            weights: p.
+            unguided_rows: how many leading rows are the base's alone.
+            kept: what layers keep from one block to the next. Whoever hands it over empties it when p or a weight of
+                the adapter changes.
 
         Raises:
             RuntimeError: as `set`.
         """
         self._refuse_merged(adapter)
-        block = _Block(self, adapter, weights, unguided_rows)
+        block = _Block(self, adapter, weights, unguided_rows, kept)
         if torch.compiler.is_compiling():
             # A block inside of a graph is the graph's own: its values are traced, and no thread shares them. Context
             # variables cannot be traced.
