@@ -25,7 +25,8 @@ def write_custom_generate(
         folder: of what is published.
         repo_id: where the adapter will be: its repository, or its directory.
         config: its adapter_config.json.
-        preference, beta: where `generate` is given none; without a preference here, it must be given one.
+        preference: where `generate` is given none; without one here, it must be given one.
+        beta: where `generate` is given none.
 
     Raises:
         ProsocialError: the adapter records no sketch of its base, or no objectives, which the file reads.

@@ -129,7 +129,12 @@ def render(
     Args:
         directory: what would be published.
         folder: where to; it must not exist yet.
-        repo_id, base_model, licence, token, evaluation, custom_generate: as of `push`.
+        repo_id: as of `push`.
+        base_model: as of `push`.
+        licence: as of `push`.
+        token: as of `push`.
+        evaluation: as of `push`.
+        custom_generate: as of `push`.
 
     Returns:
         The folder.

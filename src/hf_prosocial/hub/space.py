@@ -36,7 +36,8 @@ def push_space(repo_id: str, *, private: bool | None = None, token: str | None =
 
     Args:
         repo_id: of the ARM, "organisation/name", as `push` published it; its card tells base and licence.
-        private, token: as of `push`.
+        private: of a new Space, as of `push`.
+        token: as of `push`.
 
     Returns:
         The commit's address.

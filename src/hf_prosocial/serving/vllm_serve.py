@@ -80,7 +80,8 @@ def vllm_command(
     """The command, and the environment variables that go with it.
 
     Args:
-        checkpoint, settings: from `vllm_settings`.
+        checkpoint: from `vllm_settings`.
+        settings: likewise.
         flags: further ones of vLLM's server.
         name: of the served model, by which clients ask for it; a second name tells the default. By default the
             checkpoint.
