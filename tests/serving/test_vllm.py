@@ -133,6 +133,7 @@ def test_what_cannot_be_honoured_is_refused_and_never_answered(made, server, fie
 ASTRAY = [
     {"preference": "empathy=1"},
     {"beta": 2},
+    {"extra_args": {"preference": "empathy=1"}},
     {"vllm_xargs": {"beta": 1}, "use_beam_search": True, "n": 2},
 ]
 
@@ -155,7 +156,7 @@ def test_replies_and_counters_tell_what_guided(server):
     plain = server.completions.with_raw_response.create(
         model="guided", prompt=[BOS, 5, 6], max_tokens=2, extra_body={"vllm_xargs": {"beta": 0}}
     )
-    assert plain.headers["x-prosocial-guided-by"].endswith("; beta=0.0")
+    assert plain.headers["x-prosocial-guided-by"] == "preference=none, the base; beta=0.0"
     with urllib.request.urlopen(str(server.base_url).removesuffix("/v1/") + "/metrics") as answer:
         counted = answer.read().decode()
     for name in ('prosocial_requests_total{guidance="on"}', 'prosocial_requests_total{guidance="off"}'):

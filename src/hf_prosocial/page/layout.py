@@ -68,11 +68,16 @@ def page(session: ChatSession, *, max_new_tokens: int = 200) -> gr.Blocks:
         outputs = [message, *states, guided_chat, base_chat, changes]
         for event in (send.click, message.submit):
             event(
-                partial(_answer, session, max_new_tokens), inputs, outputs, concurrency_limit=2, concurrency_id="reply"
+                partial(_answer, session, max_new_tokens),
+                inputs,
+                outputs,
+                concurrency_limit=2,
+                concurrency_id="reply",
+                api_visibility="private",
             )
         for event in (clear.click, guided_chat.clear, base_chat.clear):
-            event(lambda: ("", [], [], [], [], ""), None, outputs)
-        compare.change(lambda shown: gr.update(visible=shown), compare, base_chat)
+            event(lambda: ("", [], [], [], [], ""), None, outputs, api_visibility="private")
+        compare.change(lambda shown: gr.update(visible=shown), compare, base_chat, api_visibility="private")
     return blocks
 
 
@@ -87,7 +92,13 @@ def _sliders(names: Sequence[str]) -> list[Any]:
     for index, slider in enumerate(sliders):
         others = [one for one in sliders if one is not slider]
         slider.input(
-            partial(_moved, index), sliders, others, show_progress="hidden", queue=False, trigger_mode="always_last"
+            partial(_moved, index),
+            sliders,
+            others,
+            show_progress="hidden",
+            queue=False,
+            trigger_mode="always_last",
+            api_visibility="private",
         )
     return sliders
 

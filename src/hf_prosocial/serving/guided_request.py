@@ -59,7 +59,10 @@ class GuidedRequest:
             if not (number or (name == "safe_set" and value is None)):
                 raise ProsocialError(f"{name} is a number, found {value!r}")
         check_strength(beta, safe_set)
-        preference = default.preference if text is None else Preference.parse(text, objectives=objectives)
+        try:
+            preference = default.preference if text is None else Preference.parse(text, objectives=objectives)
+        except ProsocialError as error:  # Its advice is for Python.
+            raise ProsocialError(str(error).partition("; pass normalize")[0]) from error
         return cls(preference, float(beta), None if safe_set is None else float(safe_set))
 
     def fields(self) -> dict[str, Any]:

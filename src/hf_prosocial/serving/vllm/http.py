@@ -16,8 +16,10 @@ from .options import Options
 
 DEFAULT, GUIDED_BY = "x-prosocial-default", "x-prosocial-guided-by"
 _HTTP_ERROR = 400
+# Of a body's own fields: the name in Python, and a plural. vLLM passes over what it does not know.
+_SLIPS = ("extra_args", "preferences")
 _answered = Counter("prosocial_requests", "Requests answered, by whether guidance acted (β > 0).", ["guidance"])
-_weights = Counter("prosocial_preference_weight", "Weights of the preferences answered, summed up.", ["objective"])
+_weights = Counter("prosocial_preference_weight", "Weights of the preferences that guided, summed up.", ["objective"])
 _refused = Counter("prosocial_refused_requests", "Requests refused for a preference that cannot be honoured.")
 
 
@@ -56,9 +58,11 @@ def _asked(body: bytes, options: Options) -> GuidedRequest | ProsocialError | No
     if not isinstance(fields, dict) or not {"messages", "prompt", "input"} & set(fields):
         return None
     given = fields.get("vllm_xargs")
-    astray = sorted({*FIELDS} & set(fields))
+    astray = sorted({*FIELDS, *_SLIPS} & set(fields))
     if astray:
-        return _NotHandedOnError(f"{', '.join(astray)} goes into vllm_xargs, and would be passed over where it is")
+        return _NotHandedOnError(
+            f"{', '.join(astray)}: a preference goes into vllm_xargs, and would be passed over here"
+        )
     if given and fields.get("use_beam_search"):
         return _NotHandedOnError("vLLM's beam search hands no preference on; leave vllm_xargs or use_beam_search out")
     try:
@@ -74,10 +78,12 @@ def _refusal(message: str) -> Response:
 
 def _count(asked: GuidedRequest) -> None:
     _answered.labels("on" if asked.beta > 0 else "off").inc()
+    if asked.beta == 0:
+        return
     for name, weight in asked.preference.items():
         _weights.labels(name).inc(weight)
 
 
 def _said(asked: GuidedRequest) -> str:
-    fields: dict[str, Any] = asked.fields()
+    fields: dict[str, Any] = asked.fields() if asked.beta > 0 else asked.fields() | {"preference": "none, the base"}
     return "; ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
