@@ -71,6 +71,8 @@ def test_a_stream_that_is_closed_ends_its_generation(session):
 def test_errors_of_the_generation_reach_the_reader(session):
     with pytest.raises(ValueError, match="beta"):
         list(stream(session, ASKED, Preference.uniform(), -1.0, TOKENS))
+    with pytest.raises(ValueError, match="begin a new chat"):
+        list(stream(session, ASKED, Preference.uniform(), 1.0, 10_000))
     with pytest.raises(Exception, match="max_new_tokens"):
         list(stream(session, ASKED, Preference.uniform(), 1.0, -1))
 

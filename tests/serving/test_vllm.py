@@ -130,6 +130,29 @@ def test_what_cannot_be_honoured_is_refused_and_never_answered(made, server, fie
     assert asked(server, [BOS, 5, 6], as_fields(request)) == expected(made, [([BOS, 5, 6], request)])[0]
 
 
+def test_a_requests_own_mask_stays_where_it_leaves_none_of_the_safe_set(made):
+    llm = engine(made)
+    fields = {"preference": "truthfulness=1", "safe_set": 1.0}
+    allowed = vllm.SamplingParams(temperature=0, max_tokens=6, allowed_token_ids=[40, 41], extra_args=fields)
+    (found,) = llm.generate([{"prompt_token_ids": [BOS, 5, 6]}], allowed, use_tqdm=False)
+    assert set(found.outputs[0].token_ids) <= {40, 41}
+
+
+def test_weights_that_are_reloaded_are_refused_and_nothing_follows(made):
+    llm = engine(made)
+    with pytest.raises(Exception, match="cannot be reloaded"):
+        llm.collective_rpc("reload_weights")
+    with pytest.raises(Exception, match=r"cannot be reloaded|EngineDead|dead"):
+        served(llm, drawn(2, seed=5))
+
+
+def test_addresses_that_hand_no_preference_on_refuse_one(server):
+    body = {"query": "a b", "items": ["c", "d"], "label_token_ids": [5, 6], "vllm_xargs": {"preference": "empathy=1"}}
+    with pytest.raises(APIStatusError, match="hands no preference on") as error:
+        server.post(str(server.base_url).removesuffix("v1/") + "generative_scoring", cast_to=object, body=body)
+    assert error.value.status_code == 400
+
+
 ASTRAY = [
     {"preference": "empathy=1"},
     {"beta": 2},

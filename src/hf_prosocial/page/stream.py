@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import prod
 from queue import Queue
 from threading import Event, Thread
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
 from hf_prosocial.decoding import ProSocialProcessor
-from hf_prosocial.models import replies_to
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.models import prompt_batch, replies_to
 from hf_prosocial.preference import Preference
 from hf_prosocial.session import ChatSession
 
@@ -50,8 +52,12 @@ def stream(
         max_new_tokens: length of the reply.
 
     Raises:
-        ProsocialError: as `ProSocialProcessor`.
+        ProsocialError: as `ProSocialProcessor`; a chat that is too long for the model.
     """
+    length = prompt_batch(session.tokenizer, [list(conversation)]).input_ids.shape[1] + max_new_tokens
+    most = session.base.config.get_text_config().max_position_embeddings
+    if length > most:
+        raise ProsocialError(f"chat and reply would be {length} tokens, and the model reads {most}; begin a new chat")
     before, after = _Record(), _Record()
     processors: list[Any] = [before, after]
     watched: Any = nullcontext()
@@ -106,16 +112,24 @@ class _Tell(StoppingCriteria):
 
 def _steps(found: Queue, tokenizer: PreTrainedTokenizerBase) -> Iterator[Step]:
     ids: list[int] = []
-    said = ""
+    said, pending = "", list[Step]()
     while (got := found.get()) is not None:
         if isinstance(got, BaseException):
             raise got
         token, base, guided = got
         ids.append(token)
         text = str(tokenizer.decode(ids, skip_special_tokens=True))
-        if text.endswith("\ufffd"):  # A character that several tokens make is told with its last one.
-            continue
         best = int(base.argmax())
         instead = None if best == token else (str(tokenizer.decode([best])), float(base[best].exp()))
-        yield Step(text[len(said) :], float(base[token].exp()), float(guided[token].exp()), instead)
-        said = text
+        pending.append(Step("", float(base[token].exp()), float(guided[token].exp()), instead))
+        if not text.endswith("\ufffd"):
+            yield _together(pending, text[len(said) :])
+            said, pending = text, []
+    if pending:  # The reply ended inside a character.
+        yield _together(pending, text[len(said) :])
+
+
+def _together(steps: list[Step], text: str) -> Step:
+    """A character that several tokens make is one step, changed where one of them is."""
+    instead = next((step.instead for step in steps if step.instead is not None), None)
+    return Step(text, prod(step.base for step in steps), prod(step.guided for step in steps), instead)

@@ -9,6 +9,7 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.preference import Preference
 
 FIELDS = ("preference", "beta", "safe_set")
+_LEAST = 1e-30
 # vLLM's own, which come by the same way.
 _OTHERS = ("kv_transfer_params", "ec_transfer_params", "kv_cache_report_mode", "session_id")
 
@@ -59,6 +60,8 @@ class GuidedRequest:
             if not (number or (name == "safe_set" and value is None)):
                 raise ProsocialError(f"{name} is a number, found {value!r}")
         check_strength(beta, safe_set)
+        if 0 < beta < _LEAST:
+            raise ProsocialError(f"beta is 0 or at least {_LEAST:g}, found {beta!r}, which fp32 would take for 0")
         try:
             preference = default.preference if text is None else Preference.parse(text, objectives=objectives)
         except ProsocialError as error:  # Its advice is for Python.

@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from prometheus_client import Counter
 from starlette.requests import Request
@@ -17,6 +18,15 @@ from .options import Options
 DEFAULT, GUIDED_BY = "x-prosocial-default", "x-prosocial-guided-by"
 _HTTP_ERROR = 400
 # Of a body's own fields: the name in Python, and a plural. vLLM passes over what it does not know.
+_GENERATING = (
+    "/v1/chat/completions",
+    "/v1/chat/completions/batch",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/invocations",
+)
+_TRUE = ("true", "1", "yes", "on", "t", "y")
 _SLIPS = ("extra_args", "preferences")
 _answered = Counter("prosocial_requests", "Requests answered, by whether guidance acted (β > 0).", ["guidance"])
 _weights = Counter("prosocial_preference_weight", "Weights of the preferences that guided, summed up.", ["objective"])
@@ -29,7 +39,7 @@ async def guidance(request: Request, call_next: Callable[[Request], Awaitable[Re
     Preferences that cannot be honoured are refused by the engine; here only what would not reach it.
     """
     options = _options()
-    asked = _asked(await request.body(), options) if request.method == "POST" else None
+    asked = _asked(request.url.path, await request.body(), options) if request.method == "POST" else None
     response = _refusal(str(asked)) if isinstance(asked, _NotHandedOnError) else await call_next(request)
     response.headers[DEFAULT] = _said(options.default)
     if isinstance(asked, ProsocialError) and response.status_code == _HTTP_ERROR:
@@ -49,13 +59,13 @@ def _options() -> Options:
     return Options.here()
 
 
-def _asked(body: bytes, options: Options) -> GuidedRequest | ProsocialError | None:
+def _asked(path: str, body: bytes, options: Options) -> GuidedRequest | ProsocialError | None:
     """What a request for text asks for; why it cannot be had; None of any other request."""
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or not {"messages", "prompt", "input"} & set(fields):
+    if not isinstance(fields, dict):
         return None
     given = fields.get("vllm_xargs")
     astray = sorted({*FIELDS, *_SLIPS} & set(fields))
@@ -63,8 +73,12 @@ def _asked(body: bytes, options: Options) -> GuidedRequest | ProsocialError | No
         return _NotHandedOnError(
             f"{', '.join(astray)}: a preference goes into vllm_xargs, and would be passed over here"
         )
-    if given and fields.get("use_beam_search"):
+    if path not in _GENERATING:
+        return _NotHandedOnError(f"{path} hands no preference on; leave vllm_xargs out") if given else None
+    if given and str(fields.get("use_beam_search")).lower() in _TRUE:
         return _NotHandedOnError("vLLM's beam search hands no preference on; leave vllm_xargs or use_beam_search out")
+    if isinstance(given, dict):  # vLLM takes these for 1 and 0.
+        given = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
     try:
         return GuidedRequest.parse(given if isinstance(given, dict) else None, options.objectives, options.default)
     except ProsocialError as error:
@@ -86,4 +100,5 @@ def _count(asked: GuidedRequest) -> None:
 
 def _said(asked: GuidedRequest) -> str:
     fields: dict[str, Any] = asked.fields() if asked.beta > 0 else asked.fields() | {"preference": "none, the base"}
-    return "; ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    said = "; ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    return quote(said, safe="=,;:. -+")  # Names may hold what a header may not.

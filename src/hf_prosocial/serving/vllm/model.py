@@ -15,7 +15,7 @@ from hf_prosocial.errors import ProsocialError
 from .engine_checks import check_arm, check_engine, check_layers
 from .forms import OwnWeights, SharedWeights
 from .options import Options
-from .requests import Requests
+from .requests import NO_CUT, Requests
 from .state import GuidedState
 
 _PIECES = 3
@@ -62,7 +62,7 @@ class ProSocialForCausalLM(nn.Module):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         check_engine(vllm_config)
-        self._vllm_config = vllm_config
+        self._vllm_config, self._loads = vllm_config, 0
         self.passes = BothPasses(vllm_config=vllm_config, prefix=prefix)
         self.form = self.passes.form
 
@@ -86,6 +86,7 @@ class ProSocialForCausalLM(nn.Module):
         """As `BothPasses.forward`."""
         if inputs_embeds is not None:
             raise ProsocialError("a guided model takes token ids alone")
+        self._refuse_reloaded()
         if not self._vllm_config.use_v2_model_runner:
             self._fill()
         return self.passes(input_ids, positions, intermediate_tensors)
@@ -100,11 +101,22 @@ class ProSocialForCausalLM(nn.Module):
         base, arm = base.float(), arm.float()
         beta, cut = strengths.float().view(-1, _PIECES, 2, 1).sum(1).unbind(1)
         guided = torch.where(beta > 0, base + beta * arm, base)
-        return guided.masked_fill(base < base.amax(-1, keepdim=True) + cut, -torch.inf)
+        # Far down and not -inf: where a request's own mask leaves none of the safe set, its mask decides.
+        return torch.where(base < base.amax(-1, keepdim=True) + cut, guided + NO_CUT, guided)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """The base's, and the ARM's from its own directory."""
+        """The base's, and the ARM's from its own directory.
+
+        Raises:
+            ProsocialError: a second time: vLLM's ways to reload weights take the updates' away. No reply follows.
+        """
+        self._loads += 1
+        self._refuse_reloaded()
         return {f"{where}.{name}" for name in self.form.load(weights) for where in ("form", "passes.form")}
+
+    def _refuse_reloaded(self) -> None:
+        if self._loads > 1:
+            raise ProsocialError("the weights of a guided engine cannot be reloaded; start it again")
 
     def fill(self, requests: Tensor, strengths: Tensor, rows: Tensor) -> None:
         """Put a step's preferences and strengths where the passes read them.

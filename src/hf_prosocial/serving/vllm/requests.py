@@ -14,7 +14,7 @@ from hf_prosocial.serving.guided_request import GuidedRequest
 
 from .options import Options
 
-_NO_CUT = -1e4
+NO_CUT = -1e4
 """log ε where nothing is cut: below every token that has a probability in fp32, and a number in fp16 too."""
 
 
@@ -89,7 +89,7 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
 
 def strengths_of(request: GuidedRequest) -> tuple[float, float]:
     """β and the safe set's log ε."""
-    return request.beta, _NO_CUT if request.safe_set is None else log(request.safe_set)
+    return request.beta, NO_CUT if request.safe_set is None else log(request.safe_set)
 
 
 def _key(vllm_config: Any) -> int:
