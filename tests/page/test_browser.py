@@ -129,10 +129,14 @@ def test_a_reply_streams_and_is_that_of_the_sliders(opened, made):
     move(page, "empathy", 0.75)
     move(page, "empathy", 1)
     assert weights(page) == [1, 0, 0, 0, 0]
+    page.evaluate(
+        "() => { const chat = document.querySelector('#guided'); window.seen = new Set();"
+        "new MutationObserver(() => window.seen.add(chat.textContent))"
+        ".observe(chat, {childList: true, subtree: true, characterData: true}); }"
+    )
     send(page, "a b c")
-    seen = set()
-    wait(lambda: bool(seen.add(page.locator("#guided").inner_text())) or len(seen) > 3)
     done(page)
+    assert page.evaluate("() => window.seen.size") > 2  # The question, parts of the reply, the whole.
     steps, text = expected(made, "a b c", Preference.one_hot("empathy"))
     assert without_notes(page) == text
     changed = sum(step.instead is not None for step in steps)
