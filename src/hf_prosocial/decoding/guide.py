@@ -128,7 +128,8 @@ class PBLoraGuide:
         if kept_for is not weights:
             kept = {}
             self._kept = weights, kept
-        with self._tuner.preference_state.using(self._adapter, weights, kept=kept):
+        shared = kept if weights.ndim == 1 else None  # Layers keep nothing of a preference per row.
+        with self._tuner.preference_state.using(self._adapter, weights, kept=shared):
             return follower.next_logits(input_ids, attention_mask, lanes)
 
 
