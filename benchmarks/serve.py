@@ -49,10 +49,11 @@ def run() -> bool:
 
     checkpoint, arguments = _guided()
     options = OPTIONS | {"enable_prefix_caching": False}
-    ratios = {}
+    ratios, engines = {}, []  # All are kept: an engine that is let go takes the others' groups of processes with it.
     for mode, eager in (("compiled", False), ("eager", True)):
         both = options | {"enforce_eager": eager}
         plain, guided = LLM(checkpoint, **both), LLM(checkpoint, **arguments, **both)
+        engines += [plain, guided]
         ratios |= {(mode, rows): _ratio(plain, guided, rows) for rows in (1, 8)}
     requests = drawn(REQUESTS)
     unguided = [(ids, one) for ids, one in requests if one.beta == 0 and one.safe_set is None]
