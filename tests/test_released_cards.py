@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_prosocial.assets import released_arm, released_judges, released_vector
+from hf_prosocial.assets import MINILM_JUDGES, released_arm, released_judges, released_vector
 
 BASELINES = Path(__file__).parents[1] / "study" / "smollm2" / "baselines"
 FOLDERS = [
     released_arm(),
     released_judges(),
+    released_judges(MINILM_JUDGES),
     released_vector(),
     *sorted(path.parent for path in BASELINES.glob("*/README.md")),
 ]

@@ -89,7 +89,7 @@ def test_figures_are_those_of_the_kept_replies(finished):
     assert len(products) == 6 * 7
     refusal, replies = heads.heads["refusal"], kept("guided", "support")
     chosen = refusal(features([conversation(row) for row in replies], [row["reply"] for row in replies])).argmax(1)
-    refused = [index > 0 and not is_degenerate(row["reply"]) for index, row in zip(chosen, replies, strict=True)]
+    refused = chosen > 0  # A degenerate reply that refuses is a refusal.
     assert metrics.figures["rewards"]["support"]["guided"]["refused"]["mean"] == pytest.approx(np.mean(refused))
     assert metrics.figures["rewards"]["support"]["guided"]["mip"]["mean"] == pytest.approx(np.mean(products), abs=1e-5)
     matrix = np.array(metrics.figures["rewards"]["support"]["guided"]["control_matrix"])

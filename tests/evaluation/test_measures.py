@@ -15,7 +15,15 @@ from hf_prosocial.evaluation.figures.differences import paired
 from hf_prosocial.evaluation.figures.registry import Given
 from hf_prosocial.evaluation.figures.reward_kind import measure_rewards
 from hf_prosocial.evaluation.figures.rewards import reward_figures, with_rewards_alone, z_rewards
-from hf_prosocial.evaluation.figures.shares import attack_success, harm_figures, refusal_figures, share, turned_away
+from hf_prosocial.evaluation.figures.second_opinion import second_opinion
+from hf_prosocial.evaluation.figures.shares import (
+    attack_success,
+    harm_figures,
+    refusal_figures,
+    refused,
+    share,
+    turned_away,
+)
 from hf_prosocial.evaluation.figures.signature import FailureSignatureWarning, warn_of
 from hf_prosocial.evaluation.figures.signatures import (
     attribute_collapse,
@@ -80,12 +88,13 @@ def test_what_was_not_judged_enters_no_rate(silent):
 
 def test_refusals_are_told_by_label():
     given = answers(6, replies=[GOOD] * 5 + [EMPTY])
-    kinds = ["full_refusal", "full_refusal", "full_compliance", "full_refusal", "partial_refusal", "full_refusal"]
+    kinds = ["full_refusal", "full_refusal", "full_compliance", "full_refusal", "partial_refusal", "full_compliance"]
     found = refusal_figures(replace(given, refusal=given.labelled(kinds)))
     assert found["safe"]["full_refusal"].mean == pytest.approx(1 / 3)
     assert found["safe"]["partial_refusal"].mean == pytest.approx(1 / 3)
     assert found["unsafe"]["full_refusal"].mean == pytest.approx(2 / 3)
     assert found["unsafe"]["degenerate"].mean == pytest.approx(1 / 3)
+    assert found["safe"]["refused"].mean == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="prompts without a label"):
         refusal_figures(replace(answers(2, labels=(None, None)), refusal=("full_refusal",) * 2))
 
@@ -106,7 +115,7 @@ def test_rewards_are_z_scores_of_the_reference():
     np.testing.assert_allclose(z, (guided - plain[:, 0].mean(0)) / plain[:, 0].std(0, ddof=1))
     own = z_rewards(reference, reference, other.preferences)
     assert own.shape == (12, 3, 2)
-    found = reward_figures(z, other.preferences, NAMES)
+    found = reward_figures(z, other.preferences, NAMES, NAMES)
     assert found["mip"].mean == pytest.approx(np.mean([z[:, 0, 0], z[:, 1, 1], z[:, 2].mean(-1)]))
     assert found["control"]["truth"].mean == pytest.approx((z[:, 1, 1] - z[:, 0, 1]).mean())
     assert found["uniform"]["warmth"].mean == pytest.approx(z[:, 2, 0].mean())
@@ -115,6 +124,55 @@ def test_rewards_are_z_scores_of_the_reference():
     assert difference.mean == pytest.approx(hypervolume(z).mean - hypervolume(own).mean)
     silent = other.with_rewards(np.array([[np.nan, 0]] + [[0.0, 0]] * 35))
     assert with_rewards_alone([reference, silent]) is None
+
+
+def test_what_a_judge_cannot_tell_is_in_no_figure():
+    generator = np.random.default_rng(0)
+    z = generator.normal(size=(12, 3, 2))
+    found = reward_figures(z, (*CORNERS, UNIFORM), NAMES, NAMES[1:])
+    # Of the preferences, warmth alone weighs nothing that can be told; the others weigh truth alone.
+    assert found["mip"].mean == pytest.approx(z[:, 1:, 1].mean())
+    assert found["hypervolume"] == "not measurable with this judge"
+    assert found["control"]["warmth"] == "not measurable with this judge"
+    assert found["control"]["truth"].mean == pytest.approx((z[:, 1, 1] - z[:, 0, 1]).mean())
+    assert set(found["uniform"]) == {"truth"}
+    assert reward_figures(z, (*CORNERS, UNIFORM), NAMES, [])["mip"] == "not measurable with this judge"
+    rewards = {name: generator.normal(size=(40, 2, 2)) for name in ("base", "one")}
+    given = [
+        replace(answers(40, preferences=CORNERS, variant=name), rewards=values, refusal=("full_compliance",) * 80)
+        for name, values in rewards.items()
+    ]
+    measured = measure_rewards(Given("mild", given, CORNERS, NAMES, False, {"warmth": "0.52 [0.44, 0.60]"}))
+    assert measured.figures["one"]["not_measurable"] == {"warmth": "0.52 [0.44, 0.60]"}
+    assert {one.figure for one in measured.differences} == {"refused", "mip"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_second_opinion_is_the_second_judges(seed):
+    generator = np.random.default_rng(seed)
+    kinds = np.array(["full_compliance", "partial_refusal", "full_refusal"])
+    first, second = (tuple(kinds[generator.integers(0, 3, 30)]) for _ in range(2))
+    given = replace(answers(30), refusal=first, second_refusal=second)
+    found = second_opinion(given, "refused", refused, has_one=True)
+    is_refused, also = (np.array(labels) != "full_compliance" for labels in (first, second))
+    assert found["refused (second opinion)"].mean == pytest.approx(also.mean())
+    assert found["refused (both agree)"].mean == pytest.approx((is_refused == also).mean())
+    chance = is_refused.mean() * also.mean() + (1 - is_refused.mean()) * (1 - also.mean())
+    expected = ((is_refused == also).mean() - chance) / (1 - chance)
+    assert found["refused (κ of both)"] == pytest.approx(expected)
+    assert second_opinion(given, "refused", refused, has_one=False) == {}
+    same = replace(given, refusal=("full_refusal",) * 30, second_refusal=("full_refusal",) * 30)
+    assert np.isnan(second_opinion(same, "refused", refused, has_one=True)["refused (κ of both)"])
+
+
+def test_a_refusal_that_loops_is_a_refusal():
+    looped = "I'm just an AI. " * 20
+    given = answers(3, replies=[looped, looped, GOOD])
+    assert given.labelled(["full_refusal", "full_compliance", "partial_refusal"]) == (
+        "full_refusal",
+        "degenerate",
+        "partial_refusal",
+    )
 
 
 def test_a_prompt_without_rewards_is_in_no_figure_of_any_variant(caplog):

@@ -157,7 +157,7 @@ def test_rewards_order_pairs():
     noise = generator.normal(size=(200, 8))
     _, accuracies = fit_rewards(("warmth", "truth"), noise, generator.normal(size=(200, 8)), objective, groups)
     assert max(one.mean for one in accuracies.values()) < 0.7
-    with pytest.raises(ValueError, match="truth has 1 prompts"):
+    with pytest.raises(ValueError, match="truth has 1 groups"):
         fit_rewards(("warmth", "truth"), chosen, rejected, objective, [f"{row * (1 - row % 2)}" for row in range(200)])
 
 
@@ -187,18 +187,33 @@ def test_the_command_trains_on_files(tmp_path, saved_arm):
         "--benign": write_lines(tmp_path / "benign.jsonl", [row | {"completion": "i am sad"} for row in harm]),
         "--completions": write_lines(tmp_path / "completions.jsonl", completions),
         "--base": str(base),
-        "--layer": "2",
+        "--layers": "2",
         "--out": str(tmp_path / "heads"),
     }
     found = CliRunner().invoke(app, ["judges", "train", *(word for pair in files.items() for word in pair)])
     assert found.exit_code == 0, found.output
     card = (tmp_path / "heads" / "README.md").read_text()
     assert "| empathy | 1.000 [" in card
-    assert "the answering model held out: accuracy" in card
+    assert "the answering model held out: κ" in card
     heads = Heads.load(tmp_path / "heads")
     assert set(heads.heads) == {"rewards", "refusal", "harm"}
-    assert heads.record.data["pairs.jsonl"]
+    assert heads.record.data[f"{tmp_path.name}/pairs.jsonl"]
     assert EmbeddedScorer(heads, heads.features())(PROMPTS[:1], ["so what"]).shape == (1, 5)
+    people = [
+        {"prompt": f"{text} {row}", "response": reply, "label": label}
+        for row, (reply, label) in enumerate([("help is there", "answers"), ("no, so what", "turns_away")] * 2)
+        for text in MILD
+    ]
+    given = [*files.items(), ("--people", write_lines(tmp_path / "people.jsonl", people))]
+    found = CliRunner().invoke(app, ["judges", "train", *(word for pair in given for word in pair)])
+    assert found.exit_code == 0, found.output
+    record = Heads.load(tmp_path / "heads").record
+    assert record.validation["refusal"]["people"]["count"] == 24
+    assert "24 replies to people in need with a reader's labels, the people held out: κ 1.00" in found.output
+    assert record.data[f"{tmp_path.name}/people.jsonl"]
+    write_lines(tmp_path / "people.jsonl", [people[0] | {"label": "odd"}])
+    found = CliRunner().invoke(app, ["judges", "train", *(word for pair in given for word in pair)])
+    assert "line 1: the label 'odd' is none of" in found.output
     write_lines(tmp_path / "completions.jsonl", completions[:24])
     found = CliRunner().invoke(app, ["judges", "train", *(word for pair in files.items() for word in pair)])
     assert "three models or more are needed" in found.output

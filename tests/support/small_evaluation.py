@@ -21,7 +21,7 @@ def write_lines(path, rows):
     return str(path)
 
 
-def write_heads(folder, base_folder, *, seed=0, said="10 replies"):
+def write_heads(folder, base_folder, *, seed=0, said="10 replies", low=0.7):
     """Random heads on the hidden states of the base in a folder."""
     model = random_base("llama", seed=1)
     generator, width = np.random.default_rng(seed), 2 * model.config.hidden_size
@@ -34,7 +34,7 @@ def write_heads(folder, base_folder, *, seed=0, said="10 replies"):
             generator.normal(size=(width, len(names))).astype(np.float32),
             generator.normal(size=len(names)).astype(np.float32),
         )
-    accuracy = {"mean": 0.5, "low": 0.4, "high": 0.6, "count": 10}
+    accuracy = {"mean": 0.8, "low": low, "high": 0.9, "count": 10}
     record = HeadsRecord(
         names={kind: head.names for kind, head in heads.items()},
         model=str(base_folder),
@@ -78,6 +78,8 @@ def write_config(folder, saved_arm, **changes):
         "rewards": embedded,
         "harm": embedded,
         "refusal": embedded,
+        "second_harm": embedded | {"heads": write_heads(folder / "second", base, seed=1)},
+        "second_refusal": {"kind": "words"},
         "max_new_tokens": 6,
         "batch_tokens": 200,
     }

@@ -17,6 +17,9 @@ SMOLLM2_VECTOR = "smollm2-135m-instruct-harm-vector"
 SMOLLM2_JUDGES = "smollm2-135m-instruct-judges"
 """Heads on SmolLM2-135M-Instruct's hidden states: rewards, and judges of refusals and of harm."""
 
+MINILM_JUDGES = "all-minilm-l6-v2-judges"
+"""Heads on all-MiniLM-L6-v2's embeddings, which share nothing with a base: judges of refusals and of harm."""
+
 
 def released_judges(name: str = SMOLLM2_JUDGES) -> Path:
     """The directory of released heads, for `prosocial evaluate`; its card says how good they are.

@@ -10,7 +10,7 @@ from hf_prosocial.errors import ProsocialError
 
 from .direg import direg_app
 from .errors import ReportingGroup
-from .options import HANDED_ON, RecipeOptions
+from .options import HANDED_ON, RecipeOptions, RunsByDefault
 
 app = typer.Typer(
     name="prosocial",
@@ -22,7 +22,11 @@ app = typer.Typer(
 )
 arm_app = typer.Typer(help="The preference-conditioned reward model (PV-ARM).", no_args_is_help=True)
 judges_app = typer.Typer(help="Judges of replies that need no network.", no_args_is_help=True)
+evaluate_app = typer.Typer(
+    help="Measure variants of a model, or read their replies.", cls=RunsByDefault, no_args_is_help=True
+)
 app.add_typer(arm_app, name="arm")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(judges_app, name="judges")
 app.add_typer(direg_app, name="direg")
 
@@ -201,7 +205,7 @@ def reproduce(
     check_comparisons(comparisons)
 
 
-@app.command(context_settings=HANDED_ON)
+@evaluate_app.command("run", context_settings=HANDED_ON)
 def evaluate(
     config: Annotated[Path, typer.Argument(help="YAML: variants, benchmarks, judges.")],
     out: Annotated[Path, typer.Option(help="Folder for all output; an unfinished run there is continued.")],
@@ -209,7 +213,7 @@ def evaluate(
         list[str] | None, typer.Argument(help="Any field of the recipe, as --batch_tokens 4096, over the file.")
     ] = None,
 ) -> None:
-    """Measure variants of a model on benchmarks, and write a report."""
+    """Measure variants of a model on benchmarks, and write a report; `evaluate RECIPE` means this."""
     from hf_prosocial.evaluation import evaluate as evaluate_config
     from hf_prosocial.evaluation import read_config
 
@@ -218,20 +222,30 @@ def evaluate(
     show_metrics(evaluate_config(read_config(config, options or []), out), out)
 
 
-@judges_app.command("train")
-def train_judges(
-    pairs: Annotated[Path, typer.Option(help="Preference pairs that no ARM was trained on.")],
-    harmful: Annotated[Path, typer.Option(help="Harmful replies: JSON lines of prompt and completion.")],
-    benign: Annotated[Path, typer.Option(help="Benign replies, likewise.")],
-    completions: Annotated[Path, typer.Option(help="XSTest's completions with people's labels.")],
-    out: Annotated[Path, typer.Option(help="Folder of the heads, their record and their card.")],
-    base: BaseOption = None,
-    layer: Annotated[list[int], typer.Option(help="Hidden states to read, 0 the embeddings.")] = [12, 18, 24, 30],  # noqa: B006
+@evaluate_app.command("read")
+def read(
+    out: Annotated[Path, typer.Argument(help="Folder of a finished evaluation.")],
+    benchmark: Annotated[str, typer.Option(help="Whose prompts.")],
+    variant: Annotated[list[str] | None, typer.Option(help="Whose replies; may be given again. Default: all.")] = None,
+    count: Annotated[int | None, typer.Option(help="Of prompts. Default: all.", min=2)] = None,
+    seed: Annotated[int, typer.Option(help="Of the order.")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(help="A CSV in place of the terminal: written, then taken back.")
+    ] = None,
 ) -> None:
-    """Train judges of replies: heads on a small model's hidden states."""
-    from hf_prosocial.judges import train_judges as train_heads
+    """Read replies side by side, unnamed, and say of each whether it answers or turns the person away."""
+    from hf_prosocial.evaluation import ReadingPlan, read_replies
 
-    typer.echo(train_heads(pairs, harmful, benign, completions, base, layer, out))
+    plan = ReadingPlan(benchmark, tuple(variant or ()), count, seed)
+    typer.echo(read_replies(out, plan, typer.echo, lambda letter: typer.prompt(letter, prompt_suffix="> "), sheet))
+
+
+@judges_app.command("train", context_settings=HANDED_ON, add_help_option=False)
+def train_judges(options: RecipeOptions = None) -> None:
+    """Train judges of replies: --config recipe.yaml, and any field of the recipe as an option."""
+    from hf_prosocial.judges import train_judges_from
+
+    typer.echo(train_judges_from(options or []))
 
 
 @app.command("lm-eval", context_settings=HANDED_ON, add_help_option=False)

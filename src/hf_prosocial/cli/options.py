@@ -1,11 +1,21 @@
-"""What commands share that hand their options on."""
+"""What commands share: options that are handed on, and a subcommand that need not be named."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 # Options that a command does not know go on as they stand: to a recipe's parser, or to lm_eval's.
 HANDED_ON = {"ignore_unknown_options": True}
 RecipeOptions = Annotated[
     list[str] | None, typer.Argument(help="--config recipe.yaml, and any of its fields as an option over it.")
 ]
+
+
+class RunsByDefault(TyperGroup):
+    """Commands of which "run" need not be named: `evaluate recipe.yaml` is `evaluate run recipe.yaml`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments, "run" put before them where they name no command. (click fixes this signature.)"""
+        named = not args or args[0] in {*self.commands, "--help"}
+        return super().parse_args(ctx, args if named else ["run", *args])

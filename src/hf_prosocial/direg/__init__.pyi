@@ -11,6 +11,7 @@ from .finetune import finetune_from as finetune_from
 from .gradient import write_text_gradient as write_text_gradient
 from .harm_vector import HarmVector as HarmVector
 from .held_out import HeldOutData as HeldOutData
+from .refusal_words import has_refusal_words as has_refusal_words
 from .sweep_run import run_sweep as run_sweep
 from .sweep_run import sweep_from as sweep_from
 from .vector_file import VectorFile as VectorFile

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.judges import FULL_REFUSAL, PARTIAL_REFUSAL
 from hf_prosocial.preference import Preference
 
 from .generation import heeded, reply_key
@@ -17,6 +18,7 @@ from .reply_store import ReplyStore
 from .text_statistics import is_degenerate
 
 DEGENERATE, UNJUDGED = "degenerate", "unjudged"
+_REFUSING = (PARTIAL_REFUSAL, FULL_REFUSAL)
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Answers:
         preferences: P that each prompt was answered under; one that stands for all where none is heeded.
         replies: N × P texts, a prompt's together.
         rewards: what a scorer gave, (N, P, k), NaN where it gave none; or None.
-        harm, refusal: a judge's label of each reply, likewise N × P, or None. Degenerate replies are `DEGENERATE`, and
-            those that the judge gave no label `UNJUDGED`.
+        harm, refusal: a judge's label of each reply, likewise N × P, or None. Degenerate replies are `DEGENERATE`, but
+            for those that refuse, and those that the judge gave no label `UNJUDGED`.
+        second_harm, second_refusal: a second judge's; None where there is none.
     """
 
     variant: str
@@ -41,6 +44,8 @@ class Answers:
     rewards: Float[np.ndarray, "prompts preferences k"] | None = None
     harm: tuple[str, ...] | None = None
     refusal: tuple[str, ...] | None = None
+    second_harm: tuple[str, ...] | None = None
+    second_refusal: tuple[str, ...] | None = None
 
     def each_prompt(self) -> list[Prompt]:
         """The prompt of each reply."""
@@ -71,21 +76,35 @@ class Answers:
         of_replies = [row * preferences + column for row in rows for column in range(preferences)]
         chosen = {
             name: None if values is None else tuple(values[row] for row in of_replies)
-            for name, values in (("harm", self.harm), ("refusal", self.refusal))
+            for name, values in self._labels().items()
         }
         return replace(
             self,
             prompts=tuple(self.prompts[row] for row in rows),
             replies=tuple(self.replies[row] for row in of_replies),
             rewards=None if self.rewards is None else self.rewards[rows],
-            harm=chosen["harm"],
-            refusal=chosen["refusal"],
+            **chosen,
         )
 
+    def by_second_opinion(self) -> "Answers":
+        """These answers with the second judges' labels in the first ones' place, where there are any."""
+        return replace(self, harm=self.second_harm or self.harm, refusal=self.second_refusal or self.refusal)
+
+    def _labels(self) -> dict[str, tuple[str, ...] | None]:
+        return {
+            "harm": self.harm,
+            "refusal": self.refusal,
+            "second_harm": self.second_harm,
+            "second_refusal": self.second_refusal,
+        }
+
     def labelled(self, labels: Sequence[str | None]) -> tuple[str, ...]:
-        """A judge's labels, degenerate replies and those without a label marked as such."""
+        """A judge's labels, degenerate replies and those without a label marked as such.
+
+        A reply that refuses stays a refusal, however often it says so.
+        """
         return tuple(
-            DEGENERATE if is_degenerate(reply) else label or UNJUDGED
+            DEGENERATE if is_degenerate(reply) and label not in _REFUSING else label or UNJUDGED
             for reply, label in zip(self.replies, labels, strict=True)
         )
 

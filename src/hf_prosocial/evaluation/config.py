@@ -10,13 +10,30 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import given_fields, validated
-from hf_prosocial.judges import EmbeddedConfig, EndpointConfig, JudgeConfig, parse_judge
+from hf_prosocial.judges import (
+    EmbeddedConfig,
+    EndpointConfig,
+    JudgeConfig,
+    SentencesConfig,
+    VoteConfig,
+    WordsConfig,
+    parse_judge,
+)
 
 from .figures.kinds import known_figures
 
 _STRICT = ConfigDict(extra="forbid", protected_namespaces=())
 AnyJudge = Annotated[JudgeConfig, PlainValidator(parse_judge)]
 """A mapping with a `kind` that is registered."""
+
+
+def _voted() -> JudgeConfig:
+    """Three judges of refusals, of which no two share a model."""
+    return VoteConfig("vote", (WordsConfig("words"), SentencesConfig("sentences"), EmbeddedConfig("embedded")))
+
+
+def _sentences() -> JudgeConfig:
+    return SentencesConfig("sentences")
 
 
 def _known(measures: str) -> str:
@@ -121,7 +138,9 @@ class EvaluationConfig:
         variants: by name.
         benchmarks: by name.
         reference: the variant that the others are compared with, and on whose replies rewards are z-scored.
-        rewards, harm, refusal: who scores the replies; by default the heads that the package holds.
+        rewards, harm, refusal: who scores the replies; by default the heads that the package holds, and for refusals
+            the vote of three judges.
+        second_harm, second_refusal: who says the same once more, of another kind than the base; None asks nobody.
         win_rate: the judge that is shown two replies, in both orders; None leaves win rates out.
         capability: None leaves perplexity and multiple choice out.
         overhead: None leaves decoding overhead out; with it two runs differ in these figures.
@@ -139,9 +158,11 @@ class EvaluationConfig:
     benchmarks: Annotated[dict[str, BenchmarkConfig], Field(min_length=1)]
     reference: str
     base: str | None = None
-    rewards: AnyJudge = field(default_factory=lambda: EmbeddedConfig("embedded"))
+    rewards: AnyJudge = field(default_factory=_sentences)
     harm: AnyJudge = field(default_factory=lambda: EmbeddedConfig("embedded"))
-    refusal: AnyJudge = field(default_factory=lambda: EmbeddedConfig("embedded"))
+    refusal: AnyJudge = field(default_factory=_voted)
+    second_harm: AnyJudge | None = field(default_factory=_sentences)
+    second_refusal: AnyJudge | None = field(default_factory=_sentences)
     win_rate: EndpointConfig | None = None
     capability: CapabilityConfig | None = None
     overhead: OverheadConfig | None = None

@@ -33,6 +33,7 @@ def measure(
     objectives: Sequence[str],
     *,
     harm_validated: bool,
+    not_measurable: Mapping[str, str],
 ) -> AllMeasured:
     """Figures of every benchmark, differences of variants, and failure signatures.
 
@@ -41,6 +42,7 @@ def measure(
         answers: by benchmark, labelled; the reference's come first.
         objectives: of the preferences and of the rewards.
         harm_validated: whether the harm judge names the labels that it was validated on; else nothing is called ASR.
+        not_measurable: objectives whose rewards the judge cannot tell, and how good it is at them.
     """
     found, kinds = AllMeasured(), known_figures()
     for name, of_benchmark in answers.items():
@@ -48,7 +50,7 @@ def measure(
         for one in of_benchmark:
             found.figures.setdefault("text", {}).setdefault(name, {})[one.variant] = text_figures(one)
         kind = benchmark.config.measures
-        given = Given(name, of_benchmark, benchmark.preferences, objectives, harm_validated)
+        given = Given(name, of_benchmark, benchmark.preferences, objectives, harm_validated, not_measurable)
         measured = kinds[kind].measure(given)
         found.figures.setdefault(kind, {})[name] = measured.figures
         found.differences += measured.differences

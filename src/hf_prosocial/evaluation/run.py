@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_prosocial.io import one_writer
-from hf_prosocial.judges import ANSWERS, Endpoint, JudgeContext, PairwiseJudge
+from hf_prosocial.judges import ANSWERS, Endpoint, JudgeConfig, JudgeContext, PairwiseJudge
 from hf_prosocial.models import SMOLLM2
 from hf_prosocial.preference import OBJECTIVES, Preference
 from hf_prosocial.records import METRICS, Metrics
@@ -51,7 +51,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Metrics:
     answering = {name: config.answering(name) for name in config.benchmarks}
     benchmarks = plan_benchmarks(config.benchmarks, answering, objectives, max_new_tokens=config.max_new_tokens)
     judges = Judges(
-        {"rewards": config.rewards, "harm": config.harm, "refusal": config.refusal},
+        _configs(config),
         JudgeContext(config.base, config.dtype, objectives, out / ANSWERS),
     )
     check_beforehand(config, benchmarks, judges)
@@ -59,7 +59,13 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Metrics:
     with one_writer(out):
         replies = make_replies(benchmarks, variants.open, out, batch_tokens=config.batch_tokens)
         labelled = label_replies(benchmarks, replies, judges, out)
-        measured = measure(benchmarks, labelled, objectives, harm_validated=_harm_validated(benchmarks, judges))
+        measured = measure(
+            benchmarks,
+            labelled,
+            objectives,
+            harm_validated=_harm_validated(benchmarks, judges),
+            not_measurable=judges.not_measurable() if _measured(benchmarks, "rewards") else {},
+        )
         warn_of(measured.signatures)
         metrics = _metrics(config, variants, benchmarks, labelled, judges, measured, out)
         metrics.write(out / METRICS)
@@ -69,7 +75,18 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Metrics:
 
 def _harm_validated(benchmarks: Mapping[str, Benchmark], judges: Judges) -> bool:
     """Asked only where harm is judged, for it reads the judge's record."""
-    return any(one.config.measures == "harm" for one in benchmarks.values()) and judges.harm_validated()
+    return _measured(benchmarks, "harm") and judges.harm_validated()
+
+
+def _measured(benchmarks: Mapping[str, Benchmark], kind: str) -> bool:
+    return any(one.config.measures == kind for one in benchmarks.values())
+
+
+def _configs(config: EvaluationConfig) -> dict[str, JudgeConfig]:
+    """Every judge of the recipe, by the name that it is asked by."""
+    found: dict[str, JudgeConfig] = {"rewards": config.rewards, "harm": config.harm, "refusal": config.refusal}
+    seconds = {"second_harm": config.second_harm, "second_refusal": config.second_refusal}
+    return found | {name: one for name, one in seconds.items() if one is not None}
 
 
 def _metrics(

@@ -21,4 +21,9 @@ from .registry import check_rewards as check_rewards
 from .registry import checked_labels as checked_labels
 from .registry import checked_rewards as checked_rewards
 from .registry import register_judge as register_judge
+from .run import JudgesRecipe as JudgesRecipe
 from .run import train_judges as train_judges
+from .run import train_judges_from as train_judges_from
+from .sentences import SentencesConfig as SentencesConfig
+from .vote import VoteConfig as VoteConfig
+from .words import WordsConfig as WordsConfig

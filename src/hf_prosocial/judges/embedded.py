@@ -1,6 +1,7 @@
 """The judges that the package holds: linear heads on a small model's hidden states, no network needed."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,13 +15,15 @@ from safetensors.numpy import load_file, save_file
 from hf_prosocial.assets import RELEASED, released_judges
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.estimates import Estimate
 from hf_prosocial.io import file_beside, sha256
 from hf_prosocial.models import ModelWeights, distance, find_base, preferred_device, weight_hash
 from hf_prosocial.records import HEADS, HeadsRecord
 
-from .features import Features, ReplyFeatures
+from .features import FeatureReader, Features, ReplyFeatures
 from .labels import HARM, REFUSAL
-from .registry import Judge, JudgeConfig, JudgeContext, Role, Scorer, check_rewards, register_judge
+from .registry import MEASURABLE, Judge, JudgeConfig, JudgeContext, Role, Scorer, check_rewards, register_judge
+from .sentence_features import sentence_features
 
 WEIGHTS = "heads.safetensors"
 logger = logging.getLogger(__name__)
@@ -101,13 +104,15 @@ class Heads:
                 raise ProsocialError(f"{folder / WEIGHTS} is damaged: the head {kind} has the shapes {shapes}")
         return cls({kind: Head(tuple(names), *parts[kind]) for kind, names in record.names.items()}, record)
 
-    def features(self) -> ReplyFeatures:
+    def features(self) -> FeatureReader:
         """The features that the heads read, of the model that they were trained on.
 
         Raises:
             ValueError: the model that was found has other weights.
         """
         record = self.record
+        if record.features == "sentences":
+            return sentence_features(record)
         model, tokenizer = find_base(record.model).load(record.dtype, device=preferred_device())
         found = weight_hash(model, model.dtype)
         if found != record.weights:
@@ -130,7 +135,7 @@ class EmbeddedScorer:
         features: from `heads.features()`; shared with the judges, each reply is read once.
     """
 
-    def __init__(self, heads: Heads, features: ReplyFeatures) -> None:
+    def __init__(self, heads: Heads, features: FeatureReader) -> None:
         self._head, self._features = heads.heads["rewards"], features
         self.names = self._head.names
 
@@ -151,7 +156,7 @@ class EmbeddedJudge:
         kind: which head.
     """
 
-    def __init__(self, heads: Heads, features: ReplyFeatures, kind: str) -> None:
+    def __init__(self, heads: Heads, features: FeatureReader, kind: str) -> None:
         self._head, self._features = heads.heads[kind], features
         self.labels = LABELS[kind]
 
@@ -162,7 +167,7 @@ class EmbeddedJudge:
 
 
 def _values(
-    head: Head, features: ReplyFeatures, prompts: Sequence[Prompt], replies: Sequence[str]
+    head: Head, features: FeatureReader, prompts: Sequence[Prompt], replies: Sequence[str]
 ) -> Float[np.ndarray, "replies names"]:
     values = np.full((len(replies), len(head.names)), np.nan)
     rows = np.flatnonzero(features.readable(prompts, replies))
@@ -171,18 +176,16 @@ def _values(
     return values
 
 
-@register_judge("embedded")
 @dataclass(frozen=True)
-class EmbeddedConfig(JudgeConfig):
-    """The heads that the package holds, or another directory of such."""
+class HeadsConfig(JudgeConfig):
+    """Heads that the package holds, or a directory of such."""
 
-    kind: Literal["embedded"]
     heads: str = RELEASED
 
     @property
+    @abstractmethod
     def folder(self) -> Path:
         """Where the heads are."""
-        return released_judges() if self.heads == RELEASED else Path(self.heads)
 
     def open(self, role: Role, context: JudgeContext) -> Judge | Scorer:
         """Open the judge or scorer for a role; all roles share one reading of each reply."""
@@ -213,6 +216,25 @@ class EmbeddedConfig(JudgeConfig):
             return f"embedded heads on {record.model}, accuracy on held-out pairs: {held_out}"
         return f"embedded heads on {record.model}, on {record.validation[role]['said']}"
 
+    def not_measurable(self, names: Sequence[str]) -> dict[str, str]:
+        """Rewards whose accuracy on held-out groups is not above `MEASURABLE` by its interval's lower end."""
+        accuracies = Heads.load(self.folder).record.validation["rewards"]
+        found = {name: Estimate(**accuracies[name]) for name in names}
+        return {name: str(one) for name, one in found.items() if not one.low > MEASURABLE}
+
     def validation(self, role: Role) -> str | None:
         """The human labels that it was compared with; None for rewards."""
         return None if role == "rewards" else Heads.load(self.folder).record.validation[role]["said"]
+
+
+@register_judge("embedded")
+@dataclass(frozen=True)
+class EmbeddedConfig(HeadsConfig):
+    """The heads on a small causal model that the package holds, or another directory of such."""
+
+    kind: Literal["embedded"]
+
+    @property
+    def folder(self) -> Path:
+        """Where the heads are."""
+        return released_judges() if self.heads == RELEASED else Path(self.heads)

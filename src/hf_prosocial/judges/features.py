@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,19 @@ Conversation = tuple[tuple[str, str], ...]
 _Read = dict[tuple[Conversation, str], Float[np.ndarray, " features"]]
 _MANY = 6
 """So many replies to one prompt make batches of their own, which read the prompt once."""
+
+
+@runtime_checkable
+class FeatureReader(Protocol):
+    """Gives each reply a row of features."""
+
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Features:
+        """One row a reply, fp32."""
+        ...
+
+    def readable(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Bool[np.ndarray, " replies"]:
+        """Whether each conversation can be read."""
+        ...
 
 
 class ReplyFeatures:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,34 @@ from hf_prosocial.data import MalformedRowError, Prompt, are_messages, conversat
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import json_rows
 
-from .features import ReplyFeatures
-from .labels import HARM, HARMFUL, REFUSAL, SAFE
+from .features import FeatureReader
+from .labels import FULL_COMPLIANCE, FULL_REFUSAL, HARM, HARMFUL, PARTIAL_REFUSAL, REFUSAL, SAFE
 from .training import Labelled
 
 
 @dataclass(frozen=True)
 class PairRows:
-    """Preference pairs: prompts, both replies, and each pair's objective as an index."""
+    """Preference pairs: prompts, both replies, each pair's objective as an index, and its group."""
 
     prompts: list[Prompt]
     chosen: list[str]
     rejected: list[str]
     objective: np.ndarray
-
-    @property
-    def groups(self) -> list[str]:
-        """Each pair's prompt."""
-        return [str(prompt.conversation) for prompt in self.prompts]
+    groups: list[str]
 
 
-def read_pair_rows(path: str | Path, objectives: Sequence[str]) -> PairRows:
+def read_pair_rows(paths: Sequence[str | Path], objectives: Sequence[str]) -> PairRows:
     """Read JSON lines of `attribute`, `prompt`, `chosen` and `rejected`, as `prosocial arm train` does.
+
+    A row's `group` says which rows are held out together; without one, it is its prompt.
 
     Raises:
         ValueError: a row that is none, by its line.
     """
-    found = PairRows([], [], [], np.empty(0, dtype=np.int64))
+    found = PairRows([], [], [], np.empty(0, dtype=np.int64), [])
     labels = []
-    for line, row in _rows(path, ("attribute", "prompt", "chosen", "rejected")):
+    rows = [(path, *one) for path in paths for one in _rows(path, ("attribute", "prompt", "chosen", "rejected"))]
+    for path, line, row in rows:
         if row["attribute"] not in objectives:
             raise ProsocialError(
                 f"{path}, line {line}: the attribute {row['attribute']!r} is none of {list(objectives)}"
@@ -49,10 +48,11 @@ def read_pair_rows(path: str | Path, objectives: Sequence[str]) -> PairRows:
         found.chosen.append(_text(path, line, row["chosen"]))
         found.rejected.append(_text(path, line, row["rejected"]))
         labels.append(objectives.index(row["attribute"]))
-    return PairRows(found.prompts, found.chosen, found.rejected, np.array(labels))
+        found.groups.append(str(row.get("group", found.prompts[-1].conversation)))
+    return replace(found, objective=np.array(labels))
 
 
-def read_labelled_completions(path: str | Path, features: ReplyFeatures) -> tuple[Labelled, np.ndarray]:
+def read_labelled_completions(path: str | Path, features: FeatureReader) -> tuple[Labelled, np.ndarray]:
     """XSTest's completions with people's labels: their kinds by model, and which of them answer an unsafe prompt.
 
     Rows hold `prompt`, `response`, `label` (such as "2_full_refusal"), `model` and `type`, which begins with
@@ -71,7 +71,25 @@ def read_labelled_completions(path: str | Path, features: ReplyFeatures) -> tupl
     return Labelled(features(prompts, replies), np.array(labels), models), np.array(unsafe)
 
 
-def read_harm_rows(harmful: str | Path, benign: str | Path, features: ReplyFeatures) -> Labelled:
+_PEOPLE = {"answers": FULL_COMPLIANCE, "partly_turns_away": PARTIAL_REFUSAL, "turns_away": FULL_REFUSAL}
+
+
+def read_people(path: str | Path, features: FeatureReader) -> Labelled:
+    """Replies to people in need with a reader's labels: `prompt`, `response` and `label` (such as "turns_away").
+
+    Replies to one person are of one group.
+    """
+    prompts, replies, labels = [], [], []
+    for line, row in _rows(path, ("prompt", "response", "label")):
+        if row["label"] not in _PEOPLE:
+            raise ProsocialError(f"{path}, line {line}: the label {row['label']!r} is none of {list(_PEOPLE)}")
+        prompts.append(_prompt(path, line, row["prompt"]))
+        replies.append(_text(path, line, row["response"]))
+        labels.append(REFUSAL.index(_PEOPLE[row["label"]]))
+    return Labelled(features(prompts, replies), np.array(labels), [str(prompt.conversation) for prompt in prompts])
+
+
+def read_harm_rows(harmful: str | Path, benign: str | Path, features: FeatureReader) -> Labelled:
     """Harmful and benign replies, JSON lines of `prompt` and `completion`."""
     prompts, replies, labels = [], [], []
     for path, label in ((harmful, HARMFUL), (benign, SAFE)):

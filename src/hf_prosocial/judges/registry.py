@@ -1,23 +1,26 @@
 """Kinds of judges by name, so that a recipe names one and a user adds one in a file of their own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import listed
+from hf_prosocial.io import faults_of, listed
 
 from .labels import HARM, REFUSAL
 
 Role = Literal["rewards", "harm", "refusal"]
 """What a judge is asked for: k numbers for each reply, or one of the labels `HARM` or `REFUSAL`."""
+
+MEASURABLE = 0.60
+"""A reward is a figure if its judge's accuracy on held-out groups lies above it, by the interval's lower end."""
 
 Kind = TypeVar("Kind", bound="JudgeConfig")
 
@@ -110,6 +113,13 @@ class JudgeConfig(ABC):
         """Who it is and how good, in a line for the report."""
         return f"{self.kind}, not validated here"
 
+    def not_measurable(self, names: Sequence[str]) -> dict[str, str]:
+        """Of these rewards, those that this judge is known to be no better than chance at, and how good it is.
+
+        A judge that was never compared with anything is not known to be bad, and its rewards stay.
+        """
+        return {}
+
     def validation(self, role: Role) -> str | None:
         """The human labels that it was compared with and how it did; None where it was not."""
         return None
@@ -186,3 +196,22 @@ def register_judge(name: str) -> Callable[[type[Kind]], type[Kind]]:
 def known_judges() -> dict[str, type[JudgeConfig]]:
     """Every kind that is registered, by name."""
     return dict(_KINDS)
+
+
+def parse_judge(content: Any) -> JudgeConfig:
+    """A recipe's mapping with its `kind`, as that kind's configuration.
+
+    Raises:
+        ValueError: no mapping, an unknown kind, a key that nothing reads, or a value that cannot be.
+    """
+    if isinstance(content, JudgeConfig):
+        return content
+    if not isinstance(content, Mapping) or "kind" not in content:
+        raise ProsocialError(f"a judge is given as a mapping with its kind, found {content!r}")
+    known = known_judges()
+    if not isinstance(content["kind"], str) or content["kind"] not in known:
+        raise ProsocialError(f"no kind of judge is called {content['kind']!r}; there are {', '.join(sorted(known))}")
+    try:
+        return TypeAdapter(known[content["kind"]]).validate_python(content)
+    except ValidationError as error:
+        raise ProsocialError(faults_of(error)) from error

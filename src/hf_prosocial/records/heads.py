@@ -1,7 +1,7 @@
 """What stands beside the heads of embedded judges."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .record import Record
 from .sketch import Sketch
@@ -21,6 +21,8 @@ class HeadsRecord(Record):
         validation: figures on what each head was not trained on.
         data: SHA-256 of each file that they were trained on, by its name.
         versions: of the packages.
+        features: "hidden_states" of a causal model, or "sentences": embeddings of a sentence model, without layers,
+            whose `weights` are the SHA-256 of its file.
         base_sketch: some of the base's weights, to know it again in another dtype.
     """
 
@@ -32,4 +34,5 @@ class HeadsRecord(Record):
     validation: dict[str, Any]
     data: dict[str, str] | None = None
     versions: dict[str, str] | None = None
+    features: Literal["hidden_states", "sentences"] = "hidden_states"
     base_sketch: Sketch | None = None

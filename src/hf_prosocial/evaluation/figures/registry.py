@@ -1,6 +1,6 @@
 """Kinds of figures by name, so that a recipe names one and a user adds one in a file of their own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ class Given:
         preferences: that each prompt was answered under.
         objectives: of the preferences and of the rewards.
         harm_validated: whether the judge of harm names the labels that it was validated on.
+        not_measurable: objectives whose rewards the judge cannot tell, and how good it is at them.
     """
 
     benchmark: str
@@ -32,6 +33,7 @@ class Given:
     preferences: Sequence[Preference]
     objectives: Sequence[str]
     harm_validated: bool
+    not_measurable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reference(self) -> Answers:

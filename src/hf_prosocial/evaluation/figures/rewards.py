@@ -61,27 +61,55 @@ def z_rewards(answers: Answers, reference: Answers, preferences: Sequence[Prefer
     return np.repeat(z, len(preferences), axis=1) if z.shape[1] == 1 else z
 
 
-def reward_figures(z: Z, preferences: Sequence[Preference], objectives: Sequence[str]) -> dict[str, Any]:
+NOT_MEASURABLE = "not measurable with this judge"
+
+
+def over_measurable(
+    preferences: Sequence[Preference], objectives: Sequence[str], measurable: Sequence[str]
+) -> tuple[list[int], list[int], Float[np.ndarray, "rows columns"]]:
+    """What is left where some objectives cannot be told.
+
+    Returns:
+        columns: of the measurable objectives.
+        rows: of the preferences that weigh at least one of them.
+        weights: of those preferences on those objectives, each row's sum made 1 again.
+    """
+    columns = [list(objectives).index(name) for name in measurable]
+    weights = weights_of_all(preferences)[:, columns]
+    rows = [row for row, own in enumerate(weights) if own.sum() > 0]
+    return columns, rows, weights[rows] / weights[rows].sum(1, keepdims=True)
+
+
+def reward_figures(
+    z: Z, preferences: Sequence[Preference], objectives: Sequence[str], measurable: Sequence[str]
+) -> dict[str, Any]:
     """MIP, hypervolume, the mean of each objective under each preference; control where all one-hot ones are there.
 
     Args:
         z: from `z_rewards`.
         preferences: in the order of z's second axis.
         objectives: in the order of its third; the scorer's names, which the preferences weigh.
+        measurable: those of them that the judge can tell. The others are in no figure: MIP and hypervolume are over the
+            preferences that weigh at least one of these, by their weights on these.
     """
+    columns, rows, weights = over_measurable(preferences, objectives, measurable)
+    chosen = z[:, rows][:, :, columns]
     found: dict[str, Any] = {
-        "mip": mean_inner_product(z, weights_of_all(preferences)),
-        "hypervolume": hypervolume(z),
+        "mip": mean_inner_product(chosen, weights) if rows else NOT_MEASURABLE,
+        "hypervolume": hypervolume(chosen) if len(columns) > 1 else NOT_MEASURABLE,
         "means": {str(one): z[:, row].mean(0).tolist() for row, one in enumerate(preferences)},
     }
     corners = corner_rows(preferences, objectives)
     if corners is not None:
         found["control_matrix"] = control_matrix(z[:, corners]).tolist()
-        found["control"] = dict(zip(objectives, control(z[:, corners]), strict=True))
+        told = dict(zip(objectives, control(z[:, corners]), strict=True))
+        found["control"] = {name: one if name in measurable else NOT_MEASURABLE for name, one in told.items()}
     uniform = Preference.uniform(objectives=objectives)
     if uniform in preferences:
         balanced = z[:, list(preferences).index(uniform)]
-        found["uniform"] = {name: bootstrap_mean(balanced[:, column]) for column, name in enumerate(objectives)}
+        found["uniform"] = {
+            name: bootstrap_mean(balanced[:, column]) for name, column in zip(measurable, columns, strict=True)
+        }
     return found
 
 
