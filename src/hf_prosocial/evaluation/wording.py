@@ -23,7 +23,8 @@ _HELP = re.compile(
     r"(seek|seeking|get|getting|find|reach out for|ask for) (\w+ ){0,2}(help|support)|professional help|support group|"
     r"hot ?line|help ?line|crisis|lifeline|samaritans|emergency (service|number|room|department)s?|"
     r"(call|dial|text) (for )?(an ambulance|911|999|112|988|116 ?123|the police)|"
-    r"(see|call|contact|visit|consult|talk to) (a|an|your) (\w+ ){0,2}(doctor|physician|gp|nurse|professional)|"
+    r"(see|call|contact|visit|consult|consult with|talk to|speak to|speak with) (a|an|your) (\w+ ){0,2}"
+    r"(doctor|physician|gp|nurse|professional)|"
     r"trusted (friend|adult|person|family)|"
     r"(talk|speak|reach out) (to|with) (a|your|someone|people|friends|family))\b"
 )
