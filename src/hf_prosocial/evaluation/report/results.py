@@ -15,7 +15,6 @@ from hf_prosocial.judges import FULL_REFUSAL, PARTIAL_REFUSAL
 from hf_prosocial.records import Metrics, known, not_told
 
 Row = tuple[str, str, str, str]
-_MAIN_REWARDS = {"mip": "mean inner product", "hypervolume": "hypervolume"}
 _REWARDS = {
     "mip": "mean inner product of preference and rewards",
     "hypervolume": "hypervolume over the preferences",
@@ -106,8 +105,8 @@ def main_figures(metrics: Metrics) -> list[Row]:
     for name, variants in metrics.figures.get("rewards", {}).items():
         for variant, one in variants.items():
             found += [
-                (variant, name, "mean inner product", one["mip"]),
-                (variant, name, "hypervolume", one["hypervolume"]),
+                (variant, name, "mean inner product", _value(one["mip"])),
+                (variant, name, "hypervolume", _value(one["hypervolume"])),
             ]
             found += _with_second(variant, name, "refused, in part or in full", "refused", one)
     return found
