@@ -20,7 +20,7 @@ from hf_prosocial.judges.features import FeatureReader
 from hf_prosocial.judges.material import read_labelled_completions, read_people
 from hf_prosocial.judges.training import Labelled, agreement, refusals_held_out
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path("data")
 COMPLETIONS, PEOPLE = DATA / "refusal" / "xstest_completions.jsonl", DATA / "judge" / "support_replies.jsonl"
 SETS = {"XSTest": "completions", "people in need": "replies"}
 
