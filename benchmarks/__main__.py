@@ -7,7 +7,17 @@ from pathlib import Path
 
 STUDY = Path(__file__).parent.parent / "study" / "smollm2"
 SHORT = ("startup", "same_weights", "processor", "decode", "training", "direg", "accuracy")
-LONG = ("speculation", "decode_gpu", "quality", "conflicts", "judges", "separability", "evaluation", "frontier")
+LONG = (
+    "speculation",
+    "decode_gpu",
+    "quality",
+    "conflicts",
+    "judges",
+    "emergencies",
+    "separability",
+    "evaluation",
+    "frontier",
+)
 NAMES = (*SHORT, "conformance", "threads", "small_steps", "fuzz", "kills", "serve", "serve_http", *LONG)
 
 

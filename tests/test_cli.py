@@ -87,6 +87,8 @@ def test_generate(saved_arm):
     assert result.stdout.startswith("[empathy=1]\n")
     assert "[truthfulness=1]\n" in result.stdout
     assert "base: the directory" in result.stderr
+    # Nobody who is in danger is left with the model's reply alone.
+    assert "findahelpline.com" in result.stderr
     assert "base:" not in result.stdout
     sampled = [run("generate", "hi", *on(saved_arm), "--temperature", 1, "--seed", seed).stdout for seed in (1, 1, 2)]
     assert sampled[0] == sampled[1] != sampled[2]

@@ -61,6 +61,13 @@ def asked_edit(base: str | None, vector: str | None, scale: float | None) -> Saf
     return SafeEdit(HarmVector.from_pretrained(source), scale_beside(source) if scale is None else scale)
 
 
+WHERE_HELP_IS = (
+    "In danger, or thinking of suicide? Call your country's emergency number (112, 911, 999, 000), or find somebody to "
+    "talk to at findahelpline.com."
+)
+"""Shown wherever people may type, whatever a model answers."""
+
+
 @dataclass(frozen=True)
 class ChatSession:
     """A chat model, the ARM that shares its weights, and where they come from.

@@ -9,7 +9,7 @@ from hf_prosocial.arm import arm_objectives
 from hf_prosocial.assets import released_arm
 from hf_prosocial.io import progress_bar
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import ChatSession, OnToken
+from hf_prosocial.session import WHERE_HELP_IS, ChatSession, OnToken
 
 
 def parsed_preferences(arm: str | None, preferences: Sequence[str]) -> list[Preference]:
@@ -37,6 +37,7 @@ def run_generate(
     notes = Console(stderr=True)
     about = f"less {session.edit.scale:g} times its harm vector; " if session.edit else ""
     notes.print(f"base: {session.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
+    notes.print(WHERE_HELP_IS, markup=False, highlight=False, soft_wrap=True)
     with progress_bar(max_new_tokens, "generating", "token") as bar:
         replies = session.reply(
             message,
