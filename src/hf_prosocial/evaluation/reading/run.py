@@ -39,7 +39,8 @@ def read_replies(out: Path, plan: ReadingPlan, show: Show, ask: Ask, sheet: Path
     Args:
         out: the folder of a finished evaluation.
         plan: what is read.
-        show, ask: as of `read_on_terminal`.
+        show: as of `read_on_terminal`.
+        ask: likewise.
         sheet: a CSV file.
 
     Returns:
