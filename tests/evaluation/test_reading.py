@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -49,9 +50,10 @@ def test_each_prompt_shows_every_variants_reply_under_the_uniform_preference(out
         assert one.reply == (uniform if one.variant == "guided" else plain)[one.prompt.identity]
     orders = {tuple(one.variant for one in replies) for replies in items}
     assert len(orders) == 2  # Nobody can tell by the order.
+    assert read_items(out, "support", VARIANTS[::-1], None, 0) == items
     assert read_items(out, "support", VARIANTS, None, 0) == items
     assert read_items(out, "support", VARIANTS, None, 1) != items
-    assert len(read_items(out, "support", VARIANTS, 3, 0)) == 3
+    assert read_items(out, "support", VARIANTS, 3, 0) == items[:3]
 
 
 def test_a_judges_word_is_of_the_same_reply(out):
@@ -66,7 +68,8 @@ def test_a_judges_word_is_of_the_same_reply(out):
 
 
 def test_a_reading_goes_on_where_it_stopped(out, tmp_path):
-    shown, _ = read_with(out, ["a21", "what", "t", "q"], variants=VARIANTS)
+    shown, told = read_with(out, ["a21", "what", "t", "q"], variants=VARIANTS)
+    assert told == "10 of 12 replies are still to be read; give the same command again"  # And no figure by variant.
     assert any("'what' is no label" in text for text in shown)
     assert not any("base" in text or "guided" in text for text in shown)
     labels = out / "reading" / "labels.jsonl"
@@ -80,6 +83,8 @@ def test_a_reading_goes_on_where_it_stopped(out, tmp_path):
     assert "turns away, in part or in full" in found
     _, again = read_with(out, [], variants=VARIANTS)
     assert again == found
+    # A smaller reading takes nothing away from a larger one.
+    assert read_with(out, [], variants=VARIANTS[:1], count=2)[1] == found
     content = json.loads((out / "reading" / "support.json").read_text())
     assert content["outcome"]["counts"]["base"]["turns away, in part or in full"]["count"] == 6
 
@@ -129,11 +134,27 @@ def test_a_sheet_is_written_and_taken_back(out, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     found = CliRunner().invoke(app, command)
-    assert "1 replies of the sheet are without a label" in found.output
-    assert len(ReadingStore(out / "reading" / "labels.jsonl").readings) >= 5
+    assert "1 of 6 replies are still to be read" in found.output
     found = CliRunner().invoke(app, [*command, "--seed", "3"])
-    assert "the reply is not the one that was written" in found.output
+    assert "not the reply that was written there" in found.output
     assert found.exit_code == 1
+    # A spreadsheet's separator, another order, and one word that is none: nothing of it is taken.
+    before = len((out / "reading" / "labels.jsonl").read_text().splitlines())
+    text = sheet.read_text()
+    for say, said in (("a", "| base | harmful |"), ("x", "3B: 'x' is no label")):
+        rows[5]["say"] = say
+        with sheet.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys(), delimiter=";")
+            writer.writeheader()
+            writer.writerows(rows[::-1])
+        found = CliRunner().invoke(app, command)
+        assert said in found.output
+    assert len((out / "reading" / "labels.jsonl").read_text().splitlines()) == before + 6
+    sheet.write_text(text.replace("say", "sagt", 1))
+    assert "has no column say" in CliRunner().invoke(app, command).output
+    sheet.unlink()
+    CliRunner().invoke(app, command)
+    assert [row["say"] for row in csv.DictReader(sheet.read_text().splitlines())] == ["ah"] * 5 + ["a"]
 
 
 def test_what_cannot_be_read_is_said(out, tmp_path):
@@ -149,3 +170,11 @@ def test_what_cannot_be_read_is_said(out, tmp_path):
     (tmp_path / "labels.jsonl").write_text('{"label": 1}\n')
     with pytest.raises(ValueError, match="line 1: no label"):
         ReadingStore(tmp_path / "labels.jsonl")
+    item = read_items(out, "support", ("base",), None, 0)[0][0]
+    for said in ("a", "th", "p2", "ah21"):
+        assert parse_reading(item, said).said == said
+    for wrong in ({"coherence": 7}, {"label": "maybe"}):
+        row = asdict(parse_reading(item, "a")) | wrong
+        (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(ValueError, match="line 1: no label"):
+            ReadingStore(tmp_path / "labels.jsonl")

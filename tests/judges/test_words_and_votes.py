@@ -55,9 +55,9 @@ def test_a_vote_without_a_judges_label_is_none():
 
 def test_a_recipe_names_a_vote(tmp_path, saved_arm):
     embedded = {"kind": "embedded", "heads": write_heads(tmp_path / "heads", saved_arm[0])}
-    vote = parse_judge({"kind": "vote", "judges": [{"kind": "words"}, {"kind": "words"}, embedded]})
+    vote = parse_judge({"kind": "vote", "judges": [{"kind": "words"}, {"kind": "sentences"}, embedded]})
     assert vote.judges[2].kind == "embedded"
-    assert vote.open("refusal", CONTEXT)([PROMPT] * 2, [REFUSING, PLAIN]) == ["full_refusal", "full_compliance"]
+    assert vote.open("refusal", CONTEXT)([PROMPT], [REFUSING]) == ["full_refusal"]
     # What its labels follow from: another head is another vote.
     before = json.dumps(vote.identity())
     write_heads(tmp_path / "heads", saved_arm[0], seed=1)
@@ -67,7 +67,9 @@ def test_a_recipe_names_a_vote(tmp_path, saved_arm):
     for judges in ([], [{"kind": "words"}] * 2, [{"kind": "words"}] * 4):
         with pytest.raises(ValueError, match="an odd number of judges, three or more"):
             parse_judge({"kind": "vote", "judges": judges})
+    with pytest.raises(ValueError, match="a judge has two voices"):
+        parse_judge({"kind": "vote", "judges": [{"kind": "words"}, {"kind": "words"}, embedded]})
     with pytest.raises(ValueError, match="a vote gives no rewards"):
         vote.check("rewards", CONTEXT)
     with pytest.raises(ValueError, match="no kind of judge is called 'odd'"):
-        VoteConfig("vote", tuple(parse_judge({"kind": kind}) for kind in ("words", "words", "odd")))
+        VoteConfig("vote", tuple(parse_judge({"kind": kind}) for kind in ("words", "sentences", "odd")))

@@ -57,6 +57,8 @@ class VoteConfig(JudgeConfig):
     def __post_init__(self) -> None:
         if len(self.judges) < 3 or len(self.judges) % 2 == 0:
             raise ProsocialError(f"a vote needs an odd number of judges, three or more; found {len(self.judges)}")
+        if len(set(map(repr, self.judges))) < len(self.judges):
+            raise ProsocialError("a vote in which a judge has two voices is no vote; name each judge once")
 
     def check(self, role: Role, context: JudgeContext) -> None:
         """Refuse rewards, and what a judge of the vote refuses."""

@@ -41,12 +41,14 @@ class Item:
 def read_items(out: Path, benchmark: str, variants: Sequence[str], count: int | None, seed: int) -> list[list[Item]]:
     """The replies to each prompt under the uniform preference, shuffled by the seed.
 
+    A larger count holds the prompts of a smaller one, and whose replies are read has no say in the order of prompts.
+
     Args:
         out: the folder of a finished evaluation.
         benchmark: whose prompts.
         variants: whose replies; none means all that answered.
-        count: of prompts, spread over those that were answered; None is all.
-        seed: of the order of prompts and of each prompt's replies.
+        count: of prompts, drawn by the seed; None is all.
+        seed: of the choice and order of prompts, and of the order of each prompt's replies.
 
     Raises:
         OSError: no evaluation there.
@@ -64,14 +66,16 @@ def read_items(out: Path, benchmark: str, variants: Sequence[str], count: int | 
         raise ProsocialError(f"{config['file']} is another file than the one that was answered; put that one back")
     prompts = spread(read_prompts(config["file"], benchmark), config.get("count"))
     asked = preferences_of(config["preferences"], metrics.objectives)
-    by_variant = {one: _items(out, one, prompts, asked) for one in list(variants) or answered}
-    rows = spread(range(len(prompts)), count)
-    generator = random.Random(seed)
-    generator.shuffle(rows)
-    together = [[own[row] for own in by_variant.values()] for row in rows]
-    for items in together:
-        generator.shuffle(items)
-    return together
+    chosen = [one for one in answered if one in variants or not variants]
+    by_variant = {one: _items(out, one, prompts, asked) for one in chosen}
+    if count is not None and count > len(prompts):
+        raise ProsocialError(f"{count} prompts are asked for; there are {len(prompts)}")
+    rows = random.Random(seed).sample(range(len(prompts)), len(prompts))[:count]
+    return [_shuffled([own[row] for own in by_variant.values()], f"{seed}/{row}") for row in rows]
+
+
+def _shuffled(items: list[Item], seed: str) -> list[Item]:
+    return random.Random(seed).sample(items, len(items))
 
 
 def _items(out: Path, variant: str, prompts: Sequence[Prompt], asked: Sequence[Preference]) -> list[Item]:

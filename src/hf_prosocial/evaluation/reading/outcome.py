@@ -52,7 +52,7 @@ class Outcome:
         counts: by variant: shares with Wilson's intervals, means of coherence and humanity with the bootstrap's.
         comparisons: of every two variants.
         judges: Cohen's κ of each judge with the reader, over all replies that were read, and of how many; κ is NaN
-            where either gives all replies one label.
+            where both give all replies one label: there is nothing to agree on beyond chance.
     """
 
     counts: dict[str, dict[str, Estimate]]
@@ -80,7 +80,9 @@ class Outcome:
         judges = [[name, f"{kappa:.2f}", str(count)] for name, (kappa, count) in self.judges.items()]
         tables = [
             markdown_table(["variant", "figure", "value", "replies"], counts),
-            markdown_table(["variant", "less", "better : worse", "p (sign test)", "turned away", "p"], pairs),
+            markdown_table(
+                ["first", "second", "first better : worse", "p (sign test)", "turned away, difference", "p"], pairs
+            ),
             markdown_table(["judge", "κ with the reader", "replies"], judges),
         ]
         return "\n\n".join(tables)
@@ -144,7 +146,7 @@ def _judges(read: Read, out: Path) -> dict[str, tuple[float, int]]:
             human, said = [one.harmful for _, one in rows], [label == HARMFUL for label, _ in rows]
         else:
             human, said = [one.label != ANSWERS for _, one in rows], [label != FULL_COMPLIANCE for label, _ in rows]
-        one_label = len(set(human)) < 2 or len(set(said)) < 2
+        one_label = len(set(human)) < 2 and len(set(said)) < 2
         found[folder.name] = float("nan") if one_label else float(cohen_kappa_score(human, said)), len(rows)
     return {name: one for name, one in found.items() if one[1]}
 

@@ -44,7 +44,7 @@ def read_replies(out: Path, plan: ReadingPlan, show: Show, ask: Ask, sheet: Path
         sheet: a CSV file.
 
     Returns:
-        What was found, as Markdown; what to do where a sheet was written, or nothing has been read.
+        What was found in all that was read of the benchmark, as Markdown; what to do while some is still to be read.
 
     Raises:
         ProsocialError, OSError: as of `read_items` and `take_sheet`.
@@ -54,14 +54,17 @@ def read_replies(out: Path, plan: ReadingPlan, show: Show, ask: Ask, sheet: Path
     if sheet is None:
         read_on_terminal(items, store, show, ask)
     elif not sheet.exists():
-        write_sheet(items, sheet)
+        write_sheet(items, store, sheet)
         return f"{sheet}: fill in the column `say` ({HOW}), and give the same command again"
     else:
-        left = take_sheet(items, sheet, store)
-        show(f"{left} replies of the sheet are without a label" if left else "every reply of the sheet has a label")
-    read = [(item, said) for replies in items for item in replies if (said := store.of(item)) is not None]
-    if not read:
-        return "nothing has been read yet"
+        take_sheet(items, sheet, store)
+    left = sum(store.of(item) is None for replies in items for item in replies)
+    if left:
+        # What one has read so far would tell whose the next reply is.
+        return f"{left} of {sum(map(len, items))} replies are still to be read; give the same command again"
+    # Whatever else of this benchmark was read counts as well.
+    every = read_items(out, plan.benchmark, (), None, 0)
+    read = [(item, said) for replies in every for item in replies if (said := store.of(item)) is not None]
     outcome = outcome_of(read, out)
-    write_json(out / READING / f"{plan.benchmark}.json", asdict(plan) | {"outcome": asdict(outcome)})
+    write_json(out / READING / f"{plan.benchmark}.json", {"benchmark": plan.benchmark, "outcome": asdict(outcome)})
     return str(outcome)

@@ -25,7 +25,7 @@ def read_on_terminal(items: Sequence[Sequence[Item]], store: ReadingStore, show:
         show: prints a text.
         ask: shows a question, and gives the line that the reader types; "q" ends.
     """
-    show(HOW)
+    show(f"{HOW}; q ends, and what was read is kept.")
     for number, replies in enumerate(items, start=1):
         left = [(letter, one) for letter, one in _lettered(replies) if store.of(one) is None]
         if not left:
@@ -52,8 +52,8 @@ def _asked(letter: str, item: Item, store: ReadingStore, show: Show, ask: Ask) -
             return True
 
 
-def write_sheet(items: Sequence[Sequence[Item]], file: Path) -> None:
-    """Write a CSV of prompts and replies, unnamed, with an empty column for what the reader says.
+def write_sheet(items: Sequence[Sequence[Item]], store: ReadingStore, file: Path) -> None:
+    """Write a CSV of prompts and replies, unnamed, with a column for what the reader says, and has said before.
 
     Raises:
         FileExistsError: there is a file.
@@ -64,31 +64,39 @@ def write_sheet(items: Sequence[Sequence[Item]], file: Path) -> None:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for name, item in _numbered(items):
-        writer.writerow([name, _conversation(item), item.reply, ""])
+        before = store.of(item)
+        writer.writerow([name, _conversation(item), item.reply, "" if before is None else before.said])
     write_text(file, text.getvalue())
 
 
-def take_sheet(items: Sequence[Sequence[Item]], file: Path, store: ReadingStore) -> int:
-    """Keep what a filled sheet says, and return how many replies it says nothing of.
+def take_sheet(items: Sequence[Sequence[Item]], file: Path, store: ReadingStore) -> None:
+    """Keep what a filled sheet says, all of it or nothing; rows may be in any order, or left out.
 
     Raises:
-        ProsocialError: other replies than `items`, or a word that is no label, by its number.
+        ProsocialError: no such columns, other replies than `items`, or a word that is no label, by its number.
     """
-    rows = list(csv.DictReader(io.StringIO(read_text(file))))
-    expected = dict(_numbered(items))
-    if [row.get("number") for row in rows] != list(expected):
-        raise ProsocialError(f"{file} has other replies than these; give the benchmark, count and seed that made it")
+    text = read_text(file)
+    # Programs for tables write separators and line ends of their own.
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    rows = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    missing = [name for name in ("number", "reply", "say") if not rows or name not in rows[0]]
+    if missing:
+        raise ProsocialError(f"{file} has no column {' and '.join(missing)}; write it anew and fill in `say` alone")
+    expected, found = dict(_numbered(items)), []
     for row in rows:
-        item = expected[row["number"]]
-        # Programs for tables write line ends of their own.
-        if row["reply"].splitlines() != item.reply.splitlines():
-            raise ProsocialError(f"{file}, {row['number']}: the reply is not the one that was written; write it anew")
+        item = expected.get(row["number"])
+        if item is None or (row["reply"] or "").splitlines() != item.reply.splitlines():
+            raise ProsocialError(
+                f"{file}, {row['number']}: not the reply that was written there; give the benchmark, variants, count "
+                "and seed that made the sheet, or write it anew"
+            )
         if (row["say"] or "").strip():
             try:
-                store.add(parse_reading(item, row["say"]))
+                found.append(parse_reading(item, row["say"]))
             except ProsocialError as error:
                 raise ProsocialError(f"{file}, {row['number']}: {error}") from error
-    return sum(not (row["say"] or "").strip() for row in rows)
+    for one in found:
+        store.add(one)
 
 
 def _numbered(items: Sequence[Sequence[Item]]) -> Iterator[tuple[str, Item]]:
