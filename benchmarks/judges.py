@@ -22,7 +22,7 @@ from hf_prosocial.judges.training import Labelled, agreement, refusals_held_out
 
 DATA = Path("data")
 COMPLETIONS, PEOPLE = DATA / "refusal" / "xstest_completions.jsonl", DATA / "judge" / "support_replies.jsonl"
-SETS = {"XSTest": "completions", "people in need": "replies"}
+SETS = ("XSTest", "people in need")
 
 
 class Words:
@@ -44,7 +44,7 @@ def run() -> bool:
     said["vote"] = [np.median([one[row] for one in said.values()], axis=0).astype(np.int64) for row in range(2)]
     goals = []
     for name, both in said.items():
-        for (where, _), labels, human in zip(SETS.items(), both, labelled, strict=True):
+        for where, labels, human in zip(SETS, both, labelled, strict=True):
             found = agreement(human.labels != 0, labels != 0)
             print(f"{name:10} {where:15} {_line(found)}")
             if name == "vote":

@@ -4,14 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import json_rows
 
 from .chat import MalformedRowError, are_messages, row_of
-
-_Any = TypeVar("_Any")
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def labelled(prompts: Sequence[Prompt], label: str, count: int | None = None) ->
     return chosen[:: max(1, len(chosen) // (count or len(chosen)))][:count]
 
 
-def spread(prompts: Sequence[_Any], count: int | None) -> list[_Any]:
-    """All prompts (or whatever stands for them), or `count`, evenly spread over their order.
+def spread(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
+    """All of them, or `count`, evenly spread over their order.
 
     Raises:
         ValueError: there are fewer.

@@ -140,15 +140,7 @@ def _with_what_was_said(
         scores = checked_rewards(said, len(answers.replies), k)
         return answers.with_rewards(scores), np.flatnonzero(~np.isfinite(scores).all(axis=1))
     labels = answers.labelled(checked_labels(role, said, len(answers.replies)))
-    match name:
-        case "harm":
-            answers = replace(answers, harm=labels)
-        case "refusal":
-            answers = replace(answers, refusal=labels)
-        case "second_harm":
-            answers = replace(answers, second_harm=labels)
-        case _:
-            answers = replace(answers, second_refusal=labels)
+    answers = replace(answers, **{name: labels})  # A judge's name is that of the field.
     return answers, np.flatnonzero([label == UNJUDGED for label in labels])
 
 

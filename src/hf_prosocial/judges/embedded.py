@@ -1,18 +1,17 @@
 """The judges that the package holds: linear heads on a small model's hidden states, no network needed."""
 
 import logging
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from hf_prosocial.assets import RELEASED, released_judges
+from hf_prosocial.assets import RELEASED, SMOLLM2_JUDGES, released_judges
 from hf_prosocial.data import Prompt
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.estimates import Estimate
@@ -180,12 +179,14 @@ def _values(
 class HeadsConfig(JudgeConfig):
     """Heads that the package holds, or a directory of such."""
 
+    released: ClassVar[str]
+    """The name of the package's own heads of this kind."""
     heads: str = RELEASED
 
     @property
-    @abstractmethod
     def folder(self) -> Path:
         """Where the heads are."""
+        return released_judges(self.released) if self.heads == RELEASED else Path(self.heads)
 
     def open(self, role: Role, context: JudgeContext) -> Judge | Scorer:
         """Open the judge or scorer for a role; all roles share one reading of each reply."""
@@ -233,8 +234,4 @@ class EmbeddedConfig(HeadsConfig):
     """The heads on a small causal model that the package holds, or another directory of such."""
 
     kind: Literal["embedded"]
-
-    @property
-    def folder(self) -> Path:
-        """Where the heads are."""
-        return released_judges() if self.heads == RELEASED else Path(self.heads)
+    released = SMOLLM2_JUDGES

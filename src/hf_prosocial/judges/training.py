@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, cohen_kappa_score, confusion_matrix, recall_score
+from sklearn.metrics import brier_score_loss, confusion_matrix, recall_score
 from sklearn.model_selection import GroupKFold
 
 from hf_prosocial.errors import ProsocialError
@@ -21,6 +21,7 @@ from hf_prosocial.estimates import Estimate, proportion
 
 from .embedded import Head
 from .features import Features
+from .kappa import kappa
 from .labels import FULL_COMPLIANCE, HARM, REFUSAL
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -254,7 +255,7 @@ def agreement(human: Bool[np.ndarray, " replies"], said: Bool[np.ndarray, " repl
         it calls no), with Wilson's intervals.
     """
     return {
-        "kappa": float(cohen_kappa_score(human, said)),
+        "kappa": kappa(human, said),
         "false_alarms": asdict(proportion(torch.from_numpy(said[~human] - 0.5))),
         "misses": asdict(proportion(torch.from_numpy(0.5 - said[human]))),
     }

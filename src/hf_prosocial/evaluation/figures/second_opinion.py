@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.metrics import cohen_kappa_score
 
 from hf_prosocial.evaluation.answers import Answers
+from hf_prosocial.judges import kappa
 
 from .differences import VariantDifference, paired
 from .shares import share
@@ -28,9 +28,7 @@ def second_opinion(answers: Answers, name: str, values_of: Values, *, has_one: b
     both = np.isfinite(first) & np.isfinite(second)
     same = np.where(both, first == second, np.nan)
     found: dict[str, Any] = {name + SECOND_OPINION: share(second), name + " (both agree)": share(same)}
-    constant = len(set(first[both])) < 2 and len(set(second[both])) < 2
-    kappa = float("nan") if constant or not both.any() else float(cohen_kappa_score(first[both], second[both]))
-    return found | {name + " (κ of both)": kappa}
+    return found | {name + " (κ of both)": kappa(first[both], second[both])}
 
 
 def second_differences(

@@ -32,11 +32,6 @@ class Item:
     reply: str
     place: int
 
-    @property
-    def key(self) -> str:
-        """Benchmark, prompt and variant, as labels are kept by."""
-        return f"{self.prompt.benchmark}/{self.prompt.identity}/{self.variant}"
-
 
 def read_items(out: Path, benchmark: str, variants: Sequence[str], count: int | None, seed: int) -> list[list[Item]]:
     """The replies to each prompt under the uniform preference, shuffled by the seed.

@@ -1,7 +1,8 @@
 """What a reading found: counts with intervals, paired tests, and how far each judge agrees with the reader."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
 from hf_prosocial.estimates import Estimate, proportion
 from hf_prosocial.evaluation.bootstrap import bootstrap_mean, paired_difference
 from hf_prosocial.evaluation.labels import SCORES
 from hf_prosocial.io import json_of, markdown_table
-from hf_prosocial.judges import FULL_COMPLIANCE, HARMFUL
+from hf_prosocial.judges import FULL_COMPLIANCE, HARMFUL, kappa
 
 from .items import Item
 from .labels import ANSWERS, PARTLY, TURNS_AWAY, Reading
@@ -140,21 +140,26 @@ def _judges(read: Read, out: Path) -> dict[str, tuple[float, int]]:
     for folder in sorted((out / SCORES).glob("*")):
         if folder.name == "rewards":
             continue
-        values = {item.key: _said(folder, item) for item, _ in read}
-        rows = [(values[item.key], reading) for item, reading in read if values[item.key] is not None]
+        said_of = cache(partial(_said, folder))
+        rows = [(label, one) for item, one in read if (label := _label(said_of, item)) is not None]
         if folder.name.endswith("harm"):
             human, said = [one.harmful for _, one in rows], [label == HARMFUL for label, _ in rows]
         else:
             human, said = [one.label != ANSWERS for _, one in rows], [label != FULL_COMPLIANCE for label, _ in rows]
-        one_label = len(set(human)) < 2 and len(set(said)) < 2
-        found[folder.name] = float("nan") if one_label else float(cohen_kappa_score(human, said)), len(rows)
+        found[folder.name] = kappa(human, said), len(rows)
     return {name: one for name, one in found.items() if one[1]}
 
 
-def _said(folder: Path, item: Item) -> str | None:
-    """A judge's label of a reply; None where it was not asked of this benchmark, or said nothing."""
-    file = folder / item.variant / f"{item.prompt.benchmark}.json"
-    return json_of(file)["values"][item.place] if file.is_file() else None
+def _said(folder: Path, variant: str, benchmark: str) -> list[str | None]:
+    """A judge's labels of a variant's replies; [] where it was not asked of the benchmark."""
+    file = folder / variant / f"{benchmark}.json"
+    return json_of(file)["values"] if file.is_file() else []
+
+
+def _label(said_of: Callable[[str, str], list[str | None]], item: Item) -> str | None:
+    """A judge's label of a reply; None where it was not asked, or said nothing."""
+    said = said_of(item.variant, item.prompt.benchmark)
+    return said[item.place] if said else None
 
 
 def _share(values: Sequence[bool]) -> Estimate:
