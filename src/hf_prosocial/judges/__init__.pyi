@@ -2,10 +2,10 @@ from .arm_scorer import ArmScorerConfig as ArmScorerConfig
 from .asked import EndpointConfig as EndpointConfig
 from .asked import PairwiseJudge as PairwiseJudge
 from .classifier import ClassifierConfig as ClassifierConfig
+from .cohen import kappa as kappa
 from .embedded import EmbeddedConfig as EmbeddedConfig
 from .endpoint import ANSWERS as ANSWERS
 from .endpoint import Endpoint as Endpoint
-from .kappa import kappa as kappa
 from .kinds import parse_judge as parse_judge
 from .labels import FULL_COMPLIANCE as FULL_COMPLIANCE
 from .labels import FULL_REFUSAL as FULL_REFUSAL

@@ -19,9 +19,9 @@ from sklearn.model_selection import GroupKFold
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.estimates import Estimate, proportion
 
+from .cohen import kappa
 from .embedded import Head
 from .features import Features
-from .kappa import kappa
 from .labels import FULL_COMPLIANCE, HARM, REFUSAL
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
