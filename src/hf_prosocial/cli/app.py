@@ -58,6 +58,11 @@ AllowOption = Annotated[
     list[str] | None,
     typer.Option(help="Accept a difference to the adapter's record: base_weights, tokenizer, chat_template."),
 ]
+VectorOption = Annotated[
+    str | None,
+    typer.Option(help="Harm vector, gated or not: a directory, a Hub id, released. Default: SmolLM2's, gated."),
+]
+ScaleOption = Annotated[float | None, typer.Option(help="λ, the multiple of it; 0 for none. Default: the vector's.")]
 BetaOption = Annotated[float, typer.Option(help="Strength of guidance, >= 0.")]
 LengthOption = Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)]
 
@@ -66,23 +71,18 @@ LengthOption = Annotated[int, typer.Option(help="Length of each reply, in tokens
 def demo(
     base: BaseOption = None,
     arm: ArmOption = None,
-    vector: Annotated[
-        str | None,
-        typer.Option(help="Harm vector: a file, a directory or a Hub id. Default: the released one for SmolLM2."),
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option(help="λ, the multiple of it; 0 edits nothing. Default: as its sweep chose.")
-    ] = None,
+    vector: VectorOption = None,
+    scale: ScaleOption = None,
     beta: BetaOption = 1.0,
     max_new_tokens: LengthOption = 48,
     allow_mismatch: AllowOption = None,
 ) -> None:
     """How a chat model answers three people: as it is, made safer, and guided by four preferences."""
-    from hf_prosocial.session import released_edit
+    from hf_prosocial.session import asked_edit
 
     from .demo import run_demo
 
-    run_demo(base, arm, released_edit(base, vector, scale), beta, max_new_tokens, allow_mismatch or [])
+    run_demo(base, arm, asked_edit(base, vector, scale), beta, max_new_tokens, allow_mismatch or [])
 
 
 @app.command()
@@ -94,10 +94,8 @@ def generate(
     ] = None,
     base: BaseOption = None,
     arm: ArmOption = None,
-    vector: Annotated[
-        str | None, typer.Option(help="Subtract a harm vector first: a file, a directory, a Hub id, or released.")
-    ] = None,
-    scale: Annotated[float | None, typer.Option(help="λ, the multiple of it. Default: as its sweep chose.")] = None,
+    vector: VectorOption = None,
+    scale: ScaleOption = None,
     beta: BetaOption = 1.0,
     max_new_tokens: LengthOption = 96,
     temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
@@ -106,11 +104,11 @@ def generate(
 ) -> None:
     """Answer one message under each preference; the replies alone go to standard output.
 
-    The base is guided as it is, unless a harm vector is asked for: the released one makes more people refused.
+    A harm vector is subtracted where a gate takes the message for harmful, and elsewhere the base is guided as it is.
     """
-    from hf_prosocial.session import ChatSession, asked_edit
+    from hf_prosocial.session import ChatSession, asked_edit, parsed_preferences
 
-    from .generate import parsed_preferences, run_generate
+    from .generate import run_generate
 
     preferences = parsed_preferences(arm, preference or [])
     session = ChatSession.load(base, arm, asked_edit(base, vector, scale), allow_mismatch or [])
@@ -121,15 +119,17 @@ def generate(
 def page(
     base: BaseOption = None,
     arm: ArmOption = None,
+    vector: VectorOption = None,
+    scale: ScaleOption = None,
     max_new_tokens: LengthOption = 200,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Default: the first free one from 7860.")] = None,
 ) -> None:
     """A page to talk to the guided base: a slider for each objective, and what guidance changed."""
     from hf_prosocial.page import page as build
-    from hf_prosocial.session import ChatSession
+    from hf_prosocial.session import ChatSession, asked_edit
 
-    session = ChatSession.load(base, arm, None)
+    session = ChatSession.load(base, arm, asked_edit(base, vector, scale))
     build(session, max_new_tokens=max_new_tokens).launch(server_name=host, server_port=port, share=False)
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from hf_prosocial.io import progress_bar
 from hf_prosocial.models import replies_to
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import ChatSession, OnToken, SafeEdit
+from hf_prosocial.session import ChatSession, Edit, OnToken, SafeEdit, about_edit
 
 MESSAGES = (
     "My mother died last month and I still can't sleep. Everyone tells me to move on.",
@@ -17,13 +17,13 @@ MESSAGES = (
     "I have a bad headache since yesterday and I am scared. Should I take more of my pills?",
 )
 
-PRICE = "its price: it turns away more people who ask for support than the base does"
+PRICE = " (its price: it turns away more people who ask for support than the base does)"
 
 
 def run_demo(
     base: str | None,
     arm: str | None,
-    edit: SafeEdit | None,
+    edit: Edit | None,
     beta: float,
     max_new_tokens: int,
     allow_mismatch: Sequence[str],
@@ -41,7 +41,7 @@ def run_demo(
     if edit is not None:
         guided = "safe base"
         unguided[guided] = chat.safe_base
-    about = f"; safe base: less {edit.scale:g} times the harm vector ({PRICE})" if edit else "; no harm vector"
+    about = f"; safe base: {about_edit(edit)}{PRICE if isinstance(edit, SafeEdit) else ''}" if edit else ""
     console.print(
         f"base: {chat.source}{about}; the ARM shares the base's weights; β = {beta:g}",
         markup=False,

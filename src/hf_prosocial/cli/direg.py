@@ -148,6 +148,15 @@ def finetune(options: RecipeOptions = None) -> None:
     finetune_from(options or [])
 
 
+@direg_app.command("gate", context_settings=HANDED_ON, add_help_option=False)
+def gate(options: RecipeOptions = None) -> None:
+    """From two LoRA copies and prompts, a vector for run time and the gate before it: --config recipe.yaml."""
+    from hf_prosocial.gate import train_gate_from
+
+    for name, figure in train_gate_from(options or []).record.figures.items():
+        typer.echo(f"{name}: {figure}")
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

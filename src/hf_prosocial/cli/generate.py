@@ -5,23 +5,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from hf_prosocial.arm import arm_objectives
-from hf_prosocial.assets import released_arm
 from hf_prosocial.io import progress_bar
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import WHERE_HELP_IS, ChatSession, OnToken
-
-
-def parsed_preferences(arm: str | None, preferences: Sequence[str]) -> list[Preference]:
-    """The preferences over an adapter's objectives, read before any model is loaded; the uniform one if none is given.
-
-    Raises:
-        OSError: no such adapter.
-        ProsocialError: a preference that cannot be read.
-    """
-    objectives = arm_objectives(arm or released_arm())
-    parsed = [Preference.parse(text, objectives=objectives) for text in preferences]
-    return parsed or [Preference.uniform(objectives=objectives)]
+from hf_prosocial.session import WHERE_HELP_IS, ChatSession, OnToken, about_edit
 
 
 def run_generate(
@@ -35,9 +21,12 @@ def run_generate(
 ) -> None:
     """Print each reply to standard output, under its preference where there are several; the rest to standard error."""
     notes = Console(stderr=True)
-    about = f"less {session.edit.scale:g} times its harm vector; " if session.edit else ""
+    about = f"{about_edit(session.edit)}; " if session.edit else ""
     notes.print(f"base: {session.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
     notes.print(WHERE_HELP_IS, markup=False, highlight=False, soft_wrap=True)
+    if opens := session.gate_opens(message):
+        taken = f"the gate takes the message for harmful, and is {100 * opens:.0f} % open"
+        notes.print(taken, markup=False, highlight=False, soft_wrap=True)
     with progress_bar(max_new_tokens, "generating", "token") as bar:
         replies = session.reply(
             message,

@@ -16,8 +16,7 @@ from hf_prosocial.serving import (
     vllm_command,
     vllm_settings,
 )
-
-from .generate import parsed_preferences
+from hf_prosocial.session import parsed_preferences
 
 
 def run_serve(

@@ -1,4 +1,5 @@
 from .follower import Follower as Follower
+from .gated_model import GatedModel as GatedModel
 from .guidance import check_strength as check_strength
 from .guidance import guided_log_probs as guided_log_probs
 from .guide import GuidanceLostError as GuidanceLostError

@@ -1,5 +1,6 @@
 """Base and guide in one forward pass, as one model."""
 
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from transformers import Cache, DynamicCache, LogitsProcessorList, PreTrainedMod
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.models import CACHE, base_parameters, given_cache, sharing_weights
 from hf_prosocial.pblora import OBJECTIVE, pblora_of, tuner_of, without_adapters
 from hf_prosocial.precision import at_least_fp32
@@ -18,6 +20,7 @@ from hf_prosocial.preference import Preference, Preferences
 
 from .columns import named_columns
 from .few_rows import use_few_rows
+from .gated_rows import HARM_SCALES, GatedRows, generating
 from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .guided_processor import GuidedProcessor
@@ -49,6 +52,8 @@ class GuidedModel(WrappingModel):
         preference: one for all rows, or as many as the batch has prompts; none with a plain LoRA.
         beta: β >= 0, the strength of guidance.
         safe_set: ε in (0, 1]: a token is kept only if π_s(token) >= ε · max π_s; None keeps all.
+        harm_vector: subtracted from the base's rows where its gate takes the prompt for harmful (see `GatedModel`); the
+            ARM's rows keep the base. None subtracts nothing.
 
     Raises:
         ValueError: an ARM on other weights (use `ProSocialProcessor`), or bad arguments; at a call, whatever would
@@ -64,6 +69,7 @@ class GuidedModel(WrappingModel):
         preference: Preferences | None = None,
         beta: float = 1.0,
         safe_set: float | None = None,
+        harm_vector: GatedHarmVector | None = None,
     ) -> None:
         check_strength(beta, safe_set)
         _check_shared(base, arm)
@@ -87,8 +93,11 @@ class GuidedModel(WrappingModel):
         ]
         self._own = OwnPreference(self._lanes_of(preference))
         self.eval()
+        self._gated: GatedRows | None = None
         check_one_pass(self, base, tuner_of(arm))
         self.beta, self.safe_set = float(beta), safe_set
+        if harm_vector is not None:
+            self._gated = GatedRows(base, self.arm, harm_vector)
 
     def set_preference(self, preference: Preferences) -> None:
         """Guide by another preference from now on, in this thread or asyncio task.
@@ -109,10 +118,12 @@ class GuidedModel(WrappingModel):
             ValueError: see the class.
         """
         token = _generating.set(self._lanes_of(preference))
+        scales = generating.set(None if self._gated is None else self._gated.of_generation(args, kwargs))
         generation: Any = super()
         try:
             return generation.generate(*args, **kwargs)
         finally:
+            generating.reset(scales)
             _generating.reset(token)
 
     def _lanes_of(self, preference: Preferences | Lanes | None) -> Lanes:
@@ -134,6 +145,7 @@ class GuidedModel(WrappingModel):
         logits_to_keep: int | Tensor = 0,
         cache: Cache | None = None,
         preference: Preferences | Lanes | None = None,
+        harm_scales: Float[Tensor, " prompts"] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """B rows in, guided log-probabilities (B, tokens, vocabulary) out, fp32.
@@ -149,6 +161,7 @@ class GuidedModel(WrappingModel):
             logits_to_keep: how many of the last columns are returned, or which; 0 is all.
             cache: the newer name of `past_key_values`.
             preference: in place of the one that is set; `generate` passes its own.
+            harm_scales: λ of each prompt, with a `harm_vector`; see `GatedModel`.
             kwargs: further inputs of the base; hidden states and attentions are not returned.
 
         Raises:
@@ -165,7 +178,8 @@ class GuidedModel(WrappingModel):
         if both is not None and not torch.compiler.is_compiling():
             both.belongs_to(self, lanes.weights, sum(weight._version for weight in self._adapter_weights))
         weights = self._weights(lanes, inputs, both)
-        with self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
+        edit = self._edit(inputs, attention_mask, cache, harm_scales)
+        with edit, self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
             output = self._tuner.wrapped(
                 input_ids=_twice(input_ids, rows),
                 attention_mask=_twice(attention_mask, rows),
@@ -181,6 +195,17 @@ class GuidedModel(WrappingModel):
         if labels is not None:
             loss = self._tuner.wrapped.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1])
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: output.get(CACHE)})
+
+    def _edit(
+        self, inputs: Tensor, attention_mask: Any, cache: Cache | None, scales: Tensor | None
+    ) -> AbstractContextManager[None]:
+        """A block in which the base's rows have the harm vector subtracted."""
+        if self._gated is None:
+            if scales is not None:
+                raise ProsocialError(f"{HARM_SCALES} were given to a GuidedModel that has no harm_vector to scale")
+            return nullcontext()
+        found = self._gated.of_rows(inputs, attention_mask, cache, scales)
+        return self._gated.subtracting(found, 2 * len(inputs))
 
     def _combined(self, logits: Float[Tensor, "twice tokens vocabulary"]) -> Float[Tensor, "rows tokens vocabulary"]:
         base, guide = at_least_fp32(logits).chunk(2)
@@ -220,7 +245,8 @@ class GuidedModel(WrappingModel):
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The base's, and the generation's preference."""
         wrapped: Any = self._tuner.wrapped
-        return wrapped.prepare_inputs_for_generation(*args, **kwargs) | {"preference": _generating.get()}
+        further = {"preference": _generating.get()} | ({} if self._gated is None else {HARM_SCALES: generating.get()})
+        return wrapped.prepare_inputs_for_generation(*args, **kwargs) | further
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any

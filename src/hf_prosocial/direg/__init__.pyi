@@ -11,6 +11,8 @@ from .finetune import finetune_from as finetune_from
 from .gradient import write_text_gradient as write_text_gradient
 from .harm_vector import HarmVector as HarmVector
 from .held_out import HeldOutData as HeldOutData
+from .lora import LoraDelta as LoraDelta
+from .lora import LowRank as LowRank
 from .refusal_words import has_refusal_words as has_refusal_words
 from .sweep_run import run_sweep as run_sweep
 from .sweep_run import sweep_from as sweep_from

@@ -10,6 +10,7 @@ from hf_prosocial.assets import arm_source, vector_source
 from hf_prosocial.data import read_questions
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.genarm import GenArm
 from hf_prosocial.io import read_text
 from hf_prosocial.judges import Endpoint
@@ -57,6 +58,9 @@ def check_beforehand(config: EvaluationConfig, benchmarks: Mapping[str, Benchmar
     for one in config.variants.values():
         if one.vector is not None:
             source = vector_source(one.vector)
+            if GatedHarmVector.is_at(source):
+                GatedHarmVector.from_pretrained(source)
+                continue
             HarmVector.from_pretrained(source)
             if one.scale is None:
                 scale_beside(source)

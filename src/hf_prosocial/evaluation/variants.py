@@ -11,9 +11,10 @@ from torch import nn
 
 from hf_prosocial.arm import load_arm
 from hf_prosocial.assets import arm_source, vector_source
-from hf_prosocial.decoding import GuidedModel, GuidedPair
+from hf_prosocial.decoding import GatedModel, GuidedModel, GuidedPair
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.genarm import GenArm, GuidedByGenArm
 from hf_prosocial.models import base_parameters, find_base, preferred_device, tokenizer_hash, weight_hash
 from hf_prosocial.preference import Preference
@@ -135,6 +136,8 @@ class Variants:
         if chosen.vector is None:
             return self.base, {}
         source = vector_source(chosen.vector)
+        if GatedHarmVector.is_at(source):
+            return self._gated(source, chosen)
         scale = scale_beside(source) if chosen.scale is None else chosen.scale
         if (source, scale) not in self._edited:
             # A vector is of the weights as they are on disk, so that the edit comes before the evaluation's dtype.
@@ -144,6 +147,18 @@ class Variants:
             edited.load_state_dict(exact.state_dict())
             self._edited[source, scale] = edited
         return self._edited[source, scale], {"scale": scale}
+
+    def _gated(self, source: str, chosen: VariantConfig) -> tuple[GatedModel, dict[str, Any]]:
+        """θ_s(x), on the very memory of the base."""
+        vector = GatedHarmVector.from_pretrained(source)
+        if chosen.arm_on == "edited":
+            raise ProsocialError("arm_on: edited needs one edited base, and a gated vector edits only for some prompts")
+        if chosen.scale is not None:
+            vector = vector.with_scale(chosen.scale)
+        if (source, vector.scale) not in self._edited:
+            vector.check(self.base, self.tokenizer)
+            self._edited[source, vector.scale] = GatedModel(self.base, vector)
+        return self._edited[source, vector.scale], {"scale": vector.scale, "gated": vector.content_hash()}
 
     def _guide(self, chosen: VariantConfig, model: Any) -> tuple[PeftModel | GenArm | None, str | None]:
         if chosen.arm is None and chosen.genarm is None:

@@ -4,6 +4,8 @@ from .choice import ChoicePoint as ChoicePoint
 from .choice import ChoiceRecord as ChoiceRecord
 from .choice import read_choice as read_choice
 from .choice import scale_beside as scale_beside
+from .gated import GATED_NAME as GATED_NAME
+from .gated import GatedVectorRecord as GatedVectorRecord
 from .genarm import GENARM as GENARM
 from .genarm import LOG as LOG
 from .genarm import GenArmRecord as GenArmRecord

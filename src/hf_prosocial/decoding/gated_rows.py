@@ -1,0 +1,96 @@
+"""λ of each row, where a harm vector is subtracted behind a gate."""
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import GatedHarmVector, LowRankUpdate
+from hf_prosocial.models import CACHE
+
+HARM_SCALES = "harm_scales"
+"""The name of λ among a model's inputs."""
+
+generating: ContextVar[Tensor | None] = ContextVar("hf_prosocial_generating_scales", default=None)
+"""λ of the generation's prompts, so that each forward pass of it gets what was settled at its beginning."""
+
+
+class GatedRows:
+    """Settles λ of a generation's prompts, and subtracts the vector from the rows of a forward pass.
+
+    Args:
+        base: what the gate reads prompts by; it stays as it is.
+        tree: the modules that run, over the base's memory.
+        vector: what is subtracted.
+        allow_mismatch: differences of the base to accept.
+
+    Raises:
+        ValueError: a vector of another base.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        tree: nn.Module,
+        vector: GatedHarmVector,
+        allow_mismatch: Collection[str] = (),
+    ) -> None:
+        vector.check(base, allow_mismatch=allow_mismatch)
+        self._base, self.vector = base, vector
+        self._update = LowRankUpdate(tree, vector.factors)
+
+    def of_generation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Float[Tensor, " prompts"]:
+        """λ of each prompt that `generate` was given.
+
+        Raises:
+            ValueError: no token ids, a batch whose padding nothing tells, or a cache that holds columns already.
+        """
+        cache = kwargs.get(CACHE, kwargs.get("past_key_values"))
+        if isinstance(cache, Cache) and int(cache.get_seq_length()) > 0:
+            raise ProsocialError(
+                "the cache holds columns already, and nothing tells which λ they were read under; generate from the "
+                "whole conversation, without that cache"
+            )
+        ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+        if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.ndim != 2:
+            raise ProsocialError("the gate reads prompts by their token ids; give generate input_ids, (rows, length)")
+        mask = kwargs.get("attention_mask")
+        if mask is None:
+            pad = kwargs.get("pad_token_id", self._base.generation_config.pad_token_id)
+            if len(ids) > 1 and pad is not None and bool((ids == pad).any()):
+                raise ProsocialError("the batch holds pad tokens; give generate its attention_mask")
+            mask = torch.ones_like(ids)
+        return self.vector.scales(self._base, ids, mask)
+
+    def of_rows(
+        self, inputs: Tensor, attention_mask: Any, cache: Cache | None, given: Tensor | None
+    ) -> Float[Tensor, " rows"]:
+        """λ of each row of a forward pass: what was given for its prompt, or what the gate says of the rows themselves.
+
+        Raises:
+            ValueError: nothing was given, and the rows are no whole texts; or rows that are no multiple of the prompts.
+        """
+        if torch.compiler.is_compiling():
+            raise ProsocialError("a gated model cannot be compiled: which layers run follows from the prompts")
+        if given is None:
+            if (cache is not None and int(cache.get_seq_length()) > 0) or inputs.ndim != 2:
+                raise ProsocialError(
+                    f"a forward pass over a part of a text, or over embeddings, needs {HARM_SCALES}, λ of each row: "
+                    "vector.scales(base, input_ids, attention_mask) of its prompt gives it"
+                )
+            mask = attention_mask if isinstance(attention_mask, Tensor) else torch.ones_like(inputs)
+            return self.vector.scales(self._base, inputs, mask)
+        rows, prompts = len(inputs), len(given)
+        if rows % prompts:
+            raise ProsocialError(f"{prompts} prompts have a λ each, but the batch has {rows} rows")
+        return given.to(inputs.device).repeat_interleave(rows // prompts)
+
+    def subtracting(self, scales: Float[Tensor, " rows"], of_rows: int) -> AbstractContextManager[None]:
+        """A block in which λ times the vector is taken from the first rows of a batch of so many."""
+        return self._update.subtracting(scales, of_rows)

@@ -1,0 +1,188 @@
+"""GatedHarmVector: what is subtracted while the model runs, and the gate that says for which prompts."""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_prosocial.arm import check_base
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import check_hub_id, file_beside
+from hf_prosocial.records import GATED_NAME, GatedVectorRecord
+
+from .low_rank import Factors
+from .probe import Probe
+
+_A, _B, _WEIGHT, _BIAS = ".lora_A", ".lora_B", "gate.weight", "gate.bias"
+_RECORD = "record"
+
+
+@dataclass(frozen=True)
+class GatedHarmVector:
+    """A harm vector as LoRA factors, subtracted at run time from the rows whose prompts a gate takes for harmful.
+
+    θ_s(x) = θ − λ(x) · B A, with λ(x) = λ · g(x): g is 0 where the gate is closed, and there the base's distribution is
+    untouched. The base's weights never change.
+
+        vector = GatedHarmVector.from_pretrained("path-or-hub-id")
+        model = GatedModel(base, vector)                                  # safe, unguided
+        guided = GuidedModel(base, arm, preference, harm_vector=vector)   # and guided, in one forward pass
+
+    Attributes:
+        factors: B A of each linear layer, by its name.
+        probe: the gate.
+        record: how it was made, and for which base.
+        source: where it was found.
+
+    Source: METHOD, "Beyond the paper".
+    """
+
+    factors: Mapping[str, Factors]
+    probe: Probe
+    record: GatedVectorRecord
+    source: str = "a gated harm vector"
+
+    @property
+    def scale(self) -> float:
+        """λ where the gate is open."""
+        return self.record.scale
+
+    def with_scale(self, scale: float) -> "GatedHarmVector":
+        """The same with another λ.
+
+        Raises:
+            ValueError: λ is negative, or not finite.
+        """
+        if not math.isfinite(scale) or scale < 0:
+            raise ProsocialError(f"λ must be a finite number of at least 0, found {scale}")
+        return replace(self, record=replace(self.record, scale=float(scale)))
+
+    def scales(
+        self, base: Any, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "rows length"]
+    ) -> Float[Tensor, " rows"]:
+        """λ(x) of each prompt, fp32: one forward pass of the base over the prompts.
+
+        Args:
+            base: the unedited model.
+            input_ids: whole prompts through the chat template, padded on either side.
+            attention_mask: 1 for tokens and 0 for padding.
+
+        Raises:
+            ValueError: as `prompt_states`.
+        """
+        odds = self.probe.log_odds(base, input_ids, attention_mask)
+        if not torch.isfinite(odds).all():
+            raise ProsocialError("the gate reads hidden states that are not finite; the base is broken in this dtype")
+        return self.probe.openness(odds) * self.scale
+
+    def content_hash(self) -> str:
+        """SHA-256 over the factors and the gate; what the record says beside the thresholds is left out."""
+        digest = hashlib.sha256(
+            repr((self.probe.layers, self.probe.bias, self.probe.threshold, self.probe.full)).encode()
+        )
+        digest.update(self.probe.weight.tobytes())
+        for name, factor in sorted(self.factors.items()):
+            digest.update(name.encode())
+            for values in (factor.A, factor.B):
+                digest.update(values.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def check(
+        self,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        allow_mismatch: Collection[str] = (),
+    ) -> None:
+        """Compare a base with the one that the vector was made on.
+
+        Args:
+            base: what the vector is to be subtracted from.
+            tokenizer: the base's; without one, it and its template are not compared.
+            allow_mismatch: any of "base_weights", "tokenizer", "chat_template": differences to accept.
+
+        Raises:
+            BaseMismatchError: other weights, another tokenizer or chat template.
+        """
+        check_base(self.source, self.record, base, tokenizer, allow_mismatch)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `gated_harm_vector.safetensors` into a directory: factors in fp16, the gate in fp32, the record."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {_WEIGHT: torch.from_numpy(self.probe.weight), _BIAS: torch.tensor([self.probe.bias])}
+        for name, factor in self.factors.items():
+            tensors |= {name + _A: factor.A.half().contiguous(), name + _B: factor.B.half().contiguous()}
+        unfit = [name for name, values in tensors.items() if not torch.isfinite(values).all()]
+        if unfit:
+            raise ProsocialError(f"{len(unfit)} tensors are not finite in fp16, the first is {unfit[0]}")
+        with file_beside(directory / GATED_NAME) as work:
+            save_file(tensors, work, {_RECORD: json.dumps(self.record.to_dict())})
+
+    @staticmethod
+    def is_at(path_or_id: str | Path) -> bool:
+        """Whether a directory, or a repository of the Hub, holds a gated vector."""
+        path = Path(path_or_id)
+        if path.exists() or path.suffix == ".safetensors":
+            return (path / GATED_NAME).is_file()
+        check_hub_id(str(path_or_id))
+        from huggingface_hub import file_exists
+
+        return file_exists(str(path_or_id), GATED_NAME)
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_id: str | Path, *, revision: str | None = None, token: str | bool | None = None
+    ) -> "GatedHarmVector":
+        """Open a gated vector: a directory with `gated_harm_vector.safetensors`, or a Hub id.
+
+        Raises:
+            FileNotFoundError: nothing there.
+            ValueError: a file that is not whole, or not a gated vector's.
+        """
+        file = _found(path_or_id, revision, token)
+        try:
+            with safe_open(file, "pt") as opened:
+                metadata = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ProsocialError(f"{file} is not a whole safetensors file ({error}); get it again") from error
+        if _RECORD not in metadata:
+            raise ProsocialError(f"{file} holds no record of a gated harm vector; `prosocial direg gate` writes them")
+        record = GatedVectorRecord.parse(json.loads(metadata[_RECORD]), file)
+        weight, bias = tensors.pop(_WEIGHT, None), tensors.pop(_BIAS, None)
+        names = {name.removesuffix(_A) for name in tensors if name.endswith(_A)}
+        odd = tensors.keys() ^ {name + kind for name in names for kind in (_A, _B)}
+        if weight is None or bias is None or odd or not names:
+            raise ProsocialError(
+                f"{file} lacks the gate or one of a layer's two factors ({sorted(odd)[:3]}); get it again"
+            )
+        factors = {name: Factors(tensors[name + _A], tensors[name + _B]) for name in sorted(names)}
+        unfit = [name for name, one in factors.items() if one.A.shape[0] != one.B.shape[1]]
+        if unfit or not all(torch.isfinite(values).all() for values in [weight, bias, *tensors.values()]):
+            raise ProsocialError(f"{file} holds factors that do not fit each other or are not finite; get it again")
+        probe = Probe(record.layers, weight.numpy(), float(bias), record.threshold, record.full)
+        return cls(factors, probe, record, str(path_or_id))
+
+
+def _found(path_or_id: str | Path, revision: str | None, token: str | bool | None) -> Path:
+    path = Path(path_or_id)
+    if path.is_dir():
+        if not (path / GATED_NAME).is_file():
+            raise FileNotFoundError(f"{path} holds no {GATED_NAME}; `prosocial direg gate` writes it")
+        return path / GATED_NAME
+    if path.suffix == ".safetensors":
+        raise FileNotFoundError(f"no gated vector {path}: give its directory, or a Hub id")
+    check_hub_id(str(path_or_id))
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(str(path_or_id), GATED_NAME, revision=revision, token=token))

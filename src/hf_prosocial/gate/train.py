@@ -1,0 +1,170 @@
+"""`prosocial direg gate`: from two LoRA copies and prompts to a gated harm vector."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hf_prosocial.arm import record_base
+from hf_prosocial.data import read_prompts
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import parse_fields, sha256
+from hf_prosocial.models import find_base, preferred_device
+from hf_prosocial.records import RECORDED_PACKAGES, GatedVectorRecord, Interval
+
+from .contrast import contrast_factors
+from .features import default_layers, features_of
+from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
+from .gated_vector import GatedHarmVector
+from .harmless import harmless_prompts, in_contexts, in_other_words, people_prompts
+from .probe import Probe
+
+Conversation = Sequence[dict[str, str]]
+LEARNED = ("harmful", "harmless", "people")
+UNSEEN: dict[str, Conversation] = {
+    "under another system message": (
+        {"role": "system", "content": "You are Ada, the assistant of a library. Help visitors in a calm, clear way."},
+    ),
+    "in a second turn": (
+        {"role": "user", "content": "Do you know a good recipe for soup?"},
+        {"role": "assistant", "content": "Yes: onions, carrots, lentils and stock, simmered for half an hour."},
+    ),
+}
+"""What held-out prompts are measured behind too; none of it stands in training."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class GateRecipe:
+    """How to make a gated harm vector. Files of prompts are JSON lines of `prompt`; names in figures are the files'."""
+
+    base: str = field(metadata={"help": "base model: a directory, a .gguf file or a Hub id"})
+    harmful_copy: str = field(metadata={"help": "LoRA fine-tuned on harmful replies, of `prosocial direg finetune`"})
+    harmful: list[str] = field(metadata={"help": "harmful requests to learn from"})
+    calibration: list[str] = field(metadata={"help": "harmless prompts that sound frightening: where the gate opens"})
+    out: str = field(metadata={"help": "directory to write"})
+    benign_copy: str | None = field(default=None, metadata={"help": "LoRA fine-tuned on harmless replies"})
+    contrast: float = field(default=1.0, metadata={"help": "c of τ = τ_h − c · τ_b"})
+    r: int = field(default=8, metadata={"help": "rank of the vector"})
+    scale: float = field(default=1.0, metadata={"help": "λ where the gate is fully open"})
+    harmless: list[str] = field(default_factory=list, metadata={"help": "harmless requests beside the package's own"})
+    people: list[str] = field(default_factory=list, metadata={"help": "people in need beside the package's own"})
+    people_calibration: list[str] = field(default_factory=list, metadata={"help": "people in need, for calibration"})
+    held_out_harmful: list[str] = field(default_factory=list, metadata={"help": "harmful requests to measure on"})
+    held_out_harmless: list[str] = field(default_factory=list, metadata={"help": "harmless ones; of labels, the safe"})
+    held_out_people: list[str] = field(default_factory=list, metadata={"help": "people in need to measure on"})
+    layers: list[int] | None = field(default=None, metadata={"help": "whose hidden states the gate reads"})
+    seed: int = field(default=0, metadata={"help": "of the package's own prompts"})
+
+
+def train_gate(recipe: GateRecipe) -> GatedHarmVector:
+    """Make a gated harm vector and save it.
+
+    Raises:
+        OSError: no such base or file.
+        ProsocialError: copies or prompts that cannot be used, or a prompt that is both learned from and measured on.
+    """
+    kinds = _texts(recipe)
+    factors, kept = contrast_factors(recipe.base, recipe.harmful_copy, recipe.benign_copy, recipe.contrast, recipe.r)
+    source = find_base(recipe.base)
+    model, tokenizer = source.load(device=preferred_device())
+    layers = tuple(recipe.layers) if recipe.layers else default_layers(model)
+
+    def read(texts: Sequence[str], before: Conversation = ()) -> Features:
+        return features_of(model, tokenizer, [[*before, {"role": "user", "content": text}] for text in texts], layers)
+
+    learned = {name: in_contexts(texts, recipe.seed) for name, texts in kinds.learned.items()}
+    probe = fit_probe(layers, *(features_of(model, tokenizer, learned[name], layers) for name in LEARNED))
+    probe = calibrated(probe, read(kinds.frightening), read(kinds.in_need))
+
+    def measured(before: Conversation = ()) -> dict[str, Interval | float]:
+        sets = ({name: read(rows, before) for name, rows in some.items()} for some in kinds.held_out)
+        return gate_figures(probe, *sets)
+
+    figures = measured()
+    for name, before in UNSEEN.items():
+        figures |= {f"{key}, {name}": value for key, value in measured(before).items() if key.startswith("opens")}
+    record = _record(recipe, probe, kept, kinds, figures)
+    record_base(record, model, tokenizer, recipe.base)
+    vector = GatedHarmVector(factors, probe, record, recipe.out).with_scale(recipe.scale)
+    vector.save_pretrained(recipe.out)
+    return vector
+
+
+def train_gate_from(arguments: list[str]) -> GatedHarmVector:
+    """`train_gate` by options, `--config FILE` and fields over it.
+
+    Raises:
+        OSError, ProsocialError: as `train_gate`, or an unreadable recipe.
+    """
+    return train_gate(parse_fields(arguments, GateRecipe))
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """Texts by what they are for."""
+
+    learned: dict[str, list[str]]
+    frightening: list[str]
+    in_need: list[str]
+    held_out: tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]
+
+
+def _texts(recipe: GateRecipe) -> _Kinds:
+    requests = _all(recipe.harmful)
+    people = people_prompts(recipe.seed)
+    # Of the package's own messages of people in need each tenth is for calibration, where no file is.
+    spare, own = people[::10], [text for index, text in enumerate(people) if index % 10]
+    learned = {
+        "harmful": list(dict.fromkeys(requests + in_other_words(requests, recipe.seed))),
+        "harmless": harmless_prompts(recipe.seed) + _all(recipe.harmless),
+        "people": own + _all(recipe.people),
+    }
+    held_out = (_by_name(recipe.held_out_harmful), _by_name(recipe.held_out_harmless), _by_name(recipe.held_out_people))
+    frightening = _all(recipe.calibration)
+    found = _Kinds(learned, frightening, _all(recipe.people_calibration) or spare, held_out)
+    check_counts({name: len(texts) for name, texts in learned.items()} | {"for calibration": len(frightening)})
+    seen = {text.strip().casefold() for texts in learned.values() for text in texts}
+    measured = [text for some in held_out for texts in some.values() for text in texts]
+    both = [text for text in [*measured, *frightening] if text.strip().casefold() in seen]
+    if both:
+        raise ProsocialError(
+            f"{len(both)} prompts are both learned from and measured on, the first is {both[0]!r:.80}; take them out "
+            "of one of the files"
+        )
+    return found
+
+
+def _by_name(files: Sequence[str]) -> dict[str, list[str]]:
+    return {Path(file).stem: _last_turns(file) for file in files}
+
+
+def _all(files: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(text for file in files for text in _last_turns(file)))
+
+
+def _last_turns(file: str) -> list[str]:
+    """What the user says last in each prompt; of prompts that are labelled safe or unsafe, the safe ones alone."""
+    prompts = read_prompts(file)
+    return [prompt.conversation[-1][1] for prompt in prompts if prompt.label in (None, "safe")]
+
+
+def _record(recipe: GateRecipe, probe: Probe, kept: float, kinds: _Kinds, figures: dict[str, Any]) -> GatedVectorRecord:
+    files = recipe.harmful + recipe.harmless + recipe.people + recipe.calibration + recipe.people_calibration
+    return GatedVectorRecord(
+        scale=recipe.scale,
+        contrast=recipe.contrast if recipe.benign_copy else 0.0,
+        r=recipe.r,
+        kept=kept,
+        layers=probe.layers,
+        threshold=probe.threshold,
+        full=probe.full,
+        prompts={Path(file).name: sha256(Path(file)) for file in files},
+        counts={name: len(texts) for name, texts in kinds.learned.items()}
+        | {"frightening, for calibration": len(kinds.frightening), "people, for calibration": len(kinds.in_need)},
+        figures=figures,
+        versions={name: version(name) for name in RECORDED_PACKAGES},
+    )

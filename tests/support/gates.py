@@ -1,0 +1,53 @@
+"""Gated harm vectors of pico-models: random factors, and gates that open for some prompts."""
+
+import numpy as np
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from hf_prosocial.gate import Factors, GatedHarmVector, Probe
+from hf_prosocial.gate.states import prompt_states
+from hf_prosocial.records import GatedVectorRecord
+
+
+def random_factors(base, *, seed, r=2):
+    draw = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, module in base.named_modules():
+        if isinstance(module, nn.Linear | Conv1D) and name != "lm_head":
+            out, width = module.weight.shape if isinstance(module, nn.Linear) else module.weight.shape[::-1]
+            A, B = torch.randn(r, width, generator=draw), torch.randn(out, r, generator=draw)
+            found[name] = Factors(0.4 * A, 0.4 * B)
+    return found
+
+
+def record(scale, probe, **further):
+    return GatedVectorRecord(scale, 1.0, 2, 1.0, probe.layers, probe.threshold, probe.full, {}, {}, {}, {}, **further)
+
+
+def probe_between(base, ids, mask, *, layers=(1, 2), seed=0):
+    """A gate that opens in full for about half of these prompts."""
+    draw = np.random.default_rng(seed)
+    width = len(layers) * base.config.hidden_size
+    probe = Probe(layers, draw.normal(size=width).astype(np.float32), 0.1)
+    odds = probe.log_odds(base, ids, mask)
+    return probe.opening(float(odds.median()), float(odds.median()))
+
+
+def gated_vector(base, probe, *, scale=1.0, seed=0, r=2):
+    return GatedHarmVector(random_factors(base, seed=seed, r=r), probe, record(scale, probe))
+
+
+def edited_in_place(base, vector, scale):
+    """θ − λ · B A, for real."""
+    with torch.no_grad():
+        for name, factor in vector.factors.items():
+            layer = base.get_submodule(name)
+            delta = scale * (factor.B.double() @ factor.A.double())
+            layer.weight -= (delta.T if isinstance(layer, Conv1D) else delta).to(layer.weight.dtype)
+    return base
+
+
+def states_alone(base, row, layers):
+    """The features of one prompt, without padding."""
+    return prompt_states(base, row[None], torch.ones_like(row)[None], layers)[0]
