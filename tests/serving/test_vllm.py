@@ -8,10 +8,15 @@ import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from support.gates import random_factors
+from support.gates import record as gate_record
 from support.models import BOS
 from support.served import DEFAULT, TOKENS, as_fields, build_arm, build_base, drawn, expected, served
 from support.servers import free_port, started
@@ -20,8 +25,10 @@ vllm = pytest.importorskip("vllm")
 
 from openai import APIStatusError, OpenAI  # noqa: E402
 from vllm.config import CUDAGraphMode  # noqa: E402
+from vllm.exceptions import VLLMValidationError  # noqa: E402
 
-from hf_prosocial import Preference  # noqa: E402
+from hf_prosocial import Preference, find_base, record_base  # noqa: E402
+from hf_prosocial.gate import GatedHarmVector, Probe  # noqa: E402
 from hf_prosocial.serving import GuidedRequest, vllm_arguments, vllm_command, vllm_settings  # noqa: E402
 from hf_prosocial.serving.vllm.engine_checks import check_engine  # noqa: E402
 
@@ -274,3 +281,35 @@ def test_flags_that_guidance_stands_on_are_refused(made):
     for flag in ("--scheduler-cls=other", "--logits_processors", "--hf-overrides", "--additional_config={}"):
         with pytest.raises(ValueError, match="guidance stands on what"):
             vllm_command(checkpoint, settings, [flag])
+
+
+def saved_vector(folder, base):
+    """A gated vector whose factors are random and whose gate is always open."""
+    model, tokenizer = find_base(base).load(torch.float32)
+    probe = Probe((1,), np.zeros(model.config.hidden_size, dtype=np.float32), 1.0)
+    vector = GatedHarmVector(random_factors(model, seed=5), probe, gate_record(1.0, probe))
+    record_base(vector.record, model, tokenizer, str(base))
+    vector.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("options", [{}, {"enforce_eager": False, "compilation_config": {"cudagraph_mode": "NONE"}}])
+def test_each_request_has_its_own_multiple_of_the_harm_vector_subtracted(made, tmp_path, options):
+    vector = saved_vector(tmp_path / "vector", made[0])
+    checkpoint, settings = vllm_settings(*made, DEFAULT, vector=vector)
+    small = {"dtype": "float32", "block_size": 32, "max_model_len": 200, "enforce_eager": True}
+    llm = vllm.LLM(checkpoint, **{**vllm_arguments(settings), **small, **options})
+    scales = (0.0, 0.2, 0.7)
+    requests = [(ids, replace(one, harm_scale=scales[at % 3])) for at, (ids, one) in enumerate(drawn(24, seed=4))]
+    right = expected(made, requests, vector=vector)
+    assert right != expected(made, requests)
+    assert served(llm, requests) == right
+    assert served(llm, requests) == right  # Now from cached blocks.
+    turned = [(ids, replace(one, harm_scale=scales[(at + 1) % 3])) for at, (ids, one) in enumerate(requests)]
+    assert served(llm, turned) == expected(made, turned, vector=vector)
+
+
+def test_a_harm_scale_is_refused_where_there_is_no_vector_to_scale(made):
+    llm = engine(made)
+    with pytest.raises(VLLMValidationError, match="started without one"):
+        served(llm, [([BOS, 5, 6], GuidedRequest(DEFAULT.preference, harm_scale=0.5))])

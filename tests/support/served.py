@@ -16,6 +16,7 @@ from hf_prosocial import (
     load_arm,
 )
 from hf_prosocial.arm.base_record import record_base
+from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.serving import GuidedRequest
 
 from .models import BOS, VOCABULARY, randomise, tiny_tokenizer
@@ -100,14 +101,17 @@ def served(llm, requests):
     return [list(one.outputs[0].token_ids) for one in llm.generate(prompts, parameters, use_tqdm=False)]
 
 
-def expected(made, requests, arm_base=None):
+def expected(made, requests, arm_base=None, vector=None):
     """Tokens of a GuidedModel's; or, where the ARM has another base, of a processor's."""
     base, _ = find_base(made[0]).load(torch.float32)
     arm = load_arm(made[1], base if arm_base is None else find_base(arm_base).load(torch.float32)[0])
     options = {"max_new_tokens": TOKENS, "do_sample": False, "eos_token_id": -1, "pad_token_id": 0}
+    opened = None if vector is None else GatedHarmVector.from_pretrained(vector)
     found = []
     for ids, one in requests:
         strength = {"beta": one.beta, "safe_set": one.safe_set}
+        if opened is not None and arm_base is None:
+            strength["harm_vector"] = opened.with_scale(one.harm_scale)
         with torch.no_grad():
             if arm_base is None:
                 guided, more = GuidedModel(base, arm, one.preference, **strength), {}

@@ -9,10 +9,12 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from hf_prosocial.assets import vector_source
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.io import sha256
 
-from .checked import checked
+from .checked import Checked, checked
 from .guided_request import GuidedRequest
 
 KEY = "prosocial"
@@ -34,6 +36,7 @@ def vllm_settings(
     default: GuidedRequest,
     *,
     arm_base: str | Path | None = None,
+    vector: str | Path | None = None,
     allow_mismatch: Collection[str] = (),
 ) -> tuple[str, dict[str, Any]]:
     """The checkpoint that vLLM loads, and what its processes are told of the ARM.
@@ -44,6 +47,8 @@ def vllm_settings(
         default: of requests that say nothing.
         arm_base: what the ARM was trained on, where that is another model of the same tokens, such as the base before
             a harm vector was subtracted from it. The engine then holds the weights of both.
+        vector: a gated harm vector of the base, of which each request may take λ away (`harm_scale`). Its gate is not
+            asked: whoever sends a request says λ, as `GatedHarmVector.scales` does.
         allow_mismatch: as of `load_arm`.
 
     Raises:
@@ -57,7 +62,18 @@ def vllm_settings(
     if found.arm_base is not None:
         settings["arm_base"] = str(found.arm_base.checkpoint())
         settings["arm_architecture"] = type(found.arm.get_base_model()).__name__
+    if vector is not None:
+        settings |= _checked_vector(vector, found, allow_mismatch)
     return str(found.base.checkpoint()), settings
+
+
+def _checked_vector(vector: str | Path, found: Checked, allow_mismatch: Collection[str]) -> dict[str, str]:
+    """The directory of a gated harm vector that belongs to the base, and the hash of what it holds."""
+    source = vector_source(str(vector))
+    where = str(Path(source).resolve()) if Path(source).is_dir() else snapshot_download(source)
+    opened = GatedHarmVector.from_pretrained(where)
+    opened.check(*found.base.load(), allow_mismatch)
+    return {"vector": where, "vector_hash": opened.content_hash()}
 
 
 def vllm_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vllm.sequence import IntermediateTensors
 from hf_prosocial.errors import ProsocialError
 
 from .attention_pairs import pair, recorded
+from .harm import attach_harm
 from .options import Options
 from .updates import attach_updates
 
@@ -23,15 +24,21 @@ Between = dict[str, Tensor]
 
 
 class SharedWeights(nn.Module):
-    """Twice the tokens through one model: weights of the base alone, an update of low rank on the ARM's half."""
+    """Twice the tokens through one model: weights of the base alone, an update of low rank on the ARM's half.
 
-    def __init__(self, vllm_config: VllmConfig, prefix: str, options: Options, preferences: Tensor) -> None:
+    A second one may act on the base's half: λ times a harm vector, taken away.
+    """
+
+    def __init__(
+        self, vllm_config: VllmConfig, prefix: str, options: Options, preferences: Tensor, harm_scales: Tensor
+    ) -> None:
         super().__init__()
         with recorded() as given:
             self.inner = _made(vllm_config, prefix, options.architecture)
         pair(self.inner, given)
         self.hidden_sizes = (vllm_config.model_config.get_hidden_size(),) * 2
         self._arm, self._preferences = options.arm, preferences
+        self._options, self._harm_scales = options, harm_scales
 
     def forward(
         self, input_ids: Tensor | None, positions: Tensor, between: Between | None
@@ -70,13 +77,17 @@ class SharedWeights(nn.Module):
         """The base's from the engine, the update's from its own directory; names of what was loaded."""
         loaded = {f"inner.{name}" for name in self.inner.load_weights(weights)}
         attach_updates(self.inner, self._arm, self._preferences, on_second_half=True)
+        if self._options.vector is not None:
+            attach_harm(self.inner, self._options, self._harm_scales, on_first_half=True)
         return loaded
 
 
 class OwnWeights(nn.Module):
     """Two models: the ARM's base is another one, as an unedited base beside an edited one."""
 
-    def __init__(self, vllm_config: VllmConfig, prefix: str, options: Options, preferences: Tensor) -> None:
+    def __init__(
+        self, vllm_config: VllmConfig, prefix: str, options: Options, preferences: Tensor, harm_scales: Tensor
+    ) -> None:
         super().__init__()
         assert options.arm_base is not None
         assert options.arm_architecture is not None
@@ -89,6 +100,7 @@ class OwnWeights(nn.Module):
         self.arm = _made(of_arm, "arm", options.arm_architecture)
         self.hidden_sizes = (vllm_config.model_config.get_hidden_size(), own.hidden_size)
         self._arm, self._preferences = options.arm, preferences
+        self._options, self._harm_scales = options, harm_scales
 
     def forward(
         self, input_ids: Tensor | None, positions: Tensor, between: Between | None
@@ -120,6 +132,8 @@ class OwnWeights(nn.Module):
         loaded = {f"base.{name}" for name in self.base.load_weights(weights)}
         loaded |= {f"arm.{name}" for name in self.arm.load_weights(safetensors_weights_iterator(files, False))}
         attach_updates(self.arm, self._arm, self._preferences, on_second_half=False)
+        if self._options.vector is not None:
+            attach_harm(self.base, self._options, self._harm_scales, on_first_half=False)
         return loaded
 
 

@@ -80,7 +80,7 @@ def _asked(path: str, body: bytes, options: Options) -> GuidedRequest | Prosocia
     if isinstance(given, dict):  # vLLM takes these for 1 and 0.
         given = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
     try:
-        return GuidedRequest.parse(given if isinstance(given, dict) else None, options.objectives, options.default)
+        return options.parse(given if isinstance(given, dict) else None)
     except ProsocialError as error:
         return error
 

@@ -19,6 +19,7 @@ from .requests import NO_CUT, Requests
 from .state import GuidedState
 
 _PIECES = 3
+_HARM = 2
 
 
 @support_torch_compile(dynamic_arg_dims={"input_ids": 0, "positions": -1, "between": 0})
@@ -33,8 +34,8 @@ class BothPasses(nn.Module):
         self.preferences: Tensor = nn.Buffer(
             torch.zeros(count, len(options.objectives), dtype=torch.float32), persistent=False
         )
-        self.strengths: Tensor = nn.Buffer(torch.zeros(count, 2, dtype=torch.float32), persistent=False)
-        self.form = _form(options)(vllm_config, prefix, options, self.preferences)
+        self.strengths: Tensor = nn.Buffer(torch.zeros(count, 3, dtype=torch.float32), persistent=False)
+        self.form = _form(options)(vllm_config, prefix, options, self.preferences, self.strengths[:, _HARM:])
         check_arm(options)
         check_layers(vllm_config, options.architecture)
 
@@ -46,7 +47,7 @@ class BothPasses(nn.Module):
         if isinstance(found, dict):
             return IntermediateTensors(found)
         base, arm = found
-        strengths = self.strengths[: base.shape[0]]
+        strengths = self.strengths[: base.shape[0], :_HARM]
         return torch.cat([base, arm, *_pieces(strengths, base.dtype)], dim=-1)
 
 
@@ -123,7 +124,7 @@ class ProSocialForCausalLM(nn.Module):
 
         Args:
             requests: of each request, (requests, k) fp32.
-            strengths: its β and log ε, (requests, 2) fp32.
+            strengths: its β, log ε and λ, (requests, 3) fp32.
             rows: of each token, its request, (tokens,).
         """
         torch.index_select(requests, 0, rows, out=self.passes.preferences[: len(rows)])

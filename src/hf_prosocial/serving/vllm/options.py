@@ -22,6 +22,8 @@ class Options:
         architecture: the base's, as its own configuration has it.
         arm_base: the directory of the ARM's own base, where it is not the engine's.
         arm_architecture: its architecture.
+        vector: the directory of the gated harm vector whose factors requests may scale.
+        vector_hash: of its content, as it was compared with the base.
         objectives: the adapter's.
         default: of requests that say nothing.
     """
@@ -33,6 +35,16 @@ class Options:
     default: GuidedRequest
     arm_base: str | None = None
     arm_architecture: str | None = None
+    vector: str | None = None
+    vector_hash: str | None = None
+
+    def parse(self, given: Mapping[str, Any] | None) -> GuidedRequest:
+        """A request's fields, over the default.
+
+        Raises:
+            ProsocialError: what cannot be honoured.
+        """
+        return GuidedRequest.parse(given, self.objectives, self.default, has_vector=self.vector is not None)
 
     @classmethod
     def of(cls, vllm_config: Any) -> "Options":
@@ -63,7 +75,8 @@ class Options:
     @classmethod
     def _parse(cls, given: Mapping[str, Any]) -> "Options":
         objectives = arm_objectives(given["arm"])
-        default = GuidedRequest.parse({name: given[name] for name in FIELDS if name in given}, objectives)
+        has_vector, fields = given.get("vector") is not None, {name: given[name] for name in FIELDS if name in given}
+        default = GuidedRequest.parse(fields, objectives, has_vector=has_vector)
         return cls(
             arm=given["arm"],
             arm_sha256=given["arm_sha256"],
@@ -72,4 +85,6 @@ class Options:
             default=default,
             arm_base=given.get("arm_base"),
             arm_architecture=given.get("arm_architecture"),
+            vector=given.get("vector"),
+            vector_hash=given.get("vector_hash"),
         )

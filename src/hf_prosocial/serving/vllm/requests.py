@@ -33,7 +33,7 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         """Refuse what cannot be honoured, by HTTP 400."""
         if cls.options is None:
             cls.options = Options.here()
-        GuidedRequest.parse(sampling_params.extra_args, cls.options.objectives, cls.options.default)
+        cls.options.parse(sampling_params.extra_args)
 
     def __init__(self, vllm_config: Any, *runner: Any) -> None:
         self._options = Requests.options = Options.of(vllm_config)
@@ -54,7 +54,7 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         return cls._by_engine[_key(vllm_config)]
 
     def tensors(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Of the requests in the first slots of the batch: preferences, (count, k), and β and log ε, (count, 2)."""
+        """Of the requests in the first slots of the batch: preferences, (count, k), and β, log ε and λ, (count, 3)."""
         requests = [self._slots[slot] for slot in range(count)]
         preferences = torch.stack([one.preference.tensor() for one in requests])
         return preferences.to(device), torch.tensor([strengths_of(one) for one in requests], device=device)
@@ -66,7 +66,7 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         for slot in batch_update.removed:
             self._slots.pop(slot, None)
         for slot, params, _, _ in batch_update.added:
-            self._slots[slot] = GuidedRequest.parse(params.extra_args, self._options.objectives, self._options.default)
+            self._slots[slot] = self._options.parse(params.extra_args)
         for one, other, direction in batch_update.moved:
             mine, theirs = self._slots.pop(one, None), self._slots.pop(other, None)
             if mine is not None:
@@ -87,9 +87,9 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         return True
 
 
-def strengths_of(request: GuidedRequest) -> tuple[float, float]:
-    """β and the safe set's log ε."""
-    return request.beta, NO_CUT if request.safe_set is None else log(request.safe_set)
+def strengths_of(request: GuidedRequest) -> tuple[float, float, float]:
+    """β, the safe set's log ε, and λ."""
+    return request.beta, NO_CUT if request.safe_set is None else log(request.safe_set), request.harm_scale
 
 
 def _key(vllm_config: Any) -> int:

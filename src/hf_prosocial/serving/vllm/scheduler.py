@@ -5,8 +5,6 @@ from typing import Any
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
 
-from hf_prosocial.serving.guided_request import GuidedRequest
-
 from .options import Options
 
 
@@ -21,7 +19,7 @@ class SaltedScheduler(AsyncScheduler):
         """Hash the blocks anew before any of them is looked for."""
         params = request.sampling_params
         given = None if params is None else params.extra_args
-        salt = GuidedRequest.parse(given, self._options.objectives, self._options.default).salt()
+        salt = self._options.parse(given).salt()
         request.cache_salt = salt if request.cache_salt is None else f"{request.cache_salt}|{salt}"
         request.block_hashes = []
         request.update_block_hashes()

@@ -8,8 +8,6 @@ from torch import nn
 from vllm.config import VllmConfig
 from vllm.v1.worker.gpu.model_states.default import DefaultModelState
 
-from hf_prosocial.serving.guided_request import GuidedRequest
-
 from .options import Options
 from .requests import strengths_of
 
@@ -23,13 +21,13 @@ class GuidedState(DefaultModelState):
         self._preferences = torch.zeros(
             self.max_num_reqs, len(self._options.objectives), dtype=torch.float32, device=device
         )
-        self._strengths = torch.zeros(self.max_num_reqs, 2, dtype=torch.float32, device=device)
+        self._strengths = torch.zeros(self.max_num_reqs, 3, dtype=torch.float32, device=device)
 
     def add_request(self, req_index: int, new_req_data: Any) -> None:
         """Take a request's preference into its slot, whatever was there."""
         super().add_request(req_index, new_req_data)
         given = None if new_req_data.sampling_params is None else new_req_data.sampling_params.extra_args
-        request = GuidedRequest.parse(given, self._options.objectives, self._options.default)
+        request = self._options.parse(given)
         self._preferences[req_index] = request.preference.tensor().to(self.device)
         self._strengths[req_index] = torch.tensor(strengths_of(request), device=self.device)
 

@@ -86,7 +86,7 @@ def _hook(
     updates, starts = nn.ModuleList(), []
     for index, (size, weights) in enumerate(zip(sizes, parts, strict=True)):
         if weights:
-            mine = _of_this_device(layer, weights, size)
+            mine = of_this_device(layer, weights, size)
             updates.append(LinearUpdate(mine, scaling, preferences, is_part=is_part).to(preferences.device))
             starts.append(sum(sizes[:index]))
     layer.pblora = updates
@@ -106,7 +106,7 @@ def _adding(starts: list[int], on_second_half: bool) -> Callable[..., Any]:
     return add
 
 
-def _of_this_device(layer: LinearBase, weights: dict[str, Tensor], size: int) -> dict[str, Tensor]:
+def of_this_device(layer: LinearBase, weights: dict[str, Tensor], size: int) -> dict[str, Tensor]:
     """The rows of B, or columns of A, that go with a device's share of a linear.
 
     Args:
@@ -114,7 +114,7 @@ def _of_this_device(layer: LinearBase, weights: dict[str, Tensor], size: int) ->
     """
     if isinstance(layer, RowParallelLinear):
         if layer.tp_size > 1 and not layer.reduce_results:
-            raise ProsocialError("the ARM updates a linear whose parts are summed later, which cannot be guided")
+            raise ProsocialError("a linear whose parts are summed later cannot be updated")
         return weights | {"A": _piece(weights["A"], layer.input_size_per_partition, 1, layer)}
     return weights | {"B": _piece(weights["B"], size, 0, layer)}
 
