@@ -7,13 +7,16 @@ import sys
 import time
 
 import pytest
+import torch
+from support.gates import gated_vector, probe_between
 from support.models import random_base
 from support.rows import rows
 from typer.testing import CliRunner
 
-from hf_prosocial import OBJECTIVES
+from hf_prosocial import OBJECTIVES, find_base, record_base
 from hf_prosocial.cli import app
 from hf_prosocial.direg import HarmVector
+from hf_prosocial.models import prompt_batch
 
 
 def run(*arguments):
@@ -79,6 +82,26 @@ def test_demo_and_generate_guide_the_safe_base(saved_arm, saved_vector, tmp_path
     ):
         refused = run("generate", "hello", *on(saved_arm), *arguments)
         assert (refused.exit_code, message in refused.stderr) == (1, True), refused.output
+
+
+def test_generate_behind_a_gate_says_whether_it_opened(saved_arm, tmp_path):
+    base, tokenizer = find_base(saved_arm[0]).load(torch.float32)
+    messages = ["hello", "i am sad", "tell me", "what is it"]
+    rows = prompt_batch(tokenizer, [[{"role": "user", "content": text}] for text in messages])
+    vector = gated_vector(base, probe_between(base, rows.input_ids, rows.attention_mask))
+    record_base(vector.record, base, tokenizer, str(saved_arm[0]))
+    vector.save_pretrained(tmp_path)
+    opens = vector.scales(base, rows.input_ids, rows.attention_mask) > 0
+    assert 0 < opens.sum() < len(messages)
+    for message, is_open in zip(messages, opens.tolist(), strict=True):
+        length = ["--max-new-tokens", 8, "--beta", 0]
+        plain, gated = (
+            run("generate", message, *on(saved_arm), *more, *length) for more in ([], ["--vector", tmp_path])
+        )
+        assert gated.exit_code == 0, gated.output
+        assert (gated.stdout != plain.stdout) == is_open
+        assert ("the gate takes the message for harmful, and is 100 % open" in gated.stderr) == is_open
+        assert "where a gate takes the message for harmful" in gated.stderr
 
 
 def test_generate(saved_arm):

@@ -13,6 +13,7 @@ shares its tokenizer, token by token:
 What there is:
 
 - `HarmVector`: what harmful fine-tuning changes most, found and subtracted from a checkpoint on disk.
+- `GatedHarmVector`, `GatedModel`: one subtracted while the model runs, where a gate takes the prompt for harmful.
 - `Preference`: weights over named objectives.
 - `PBLoraConfig`, `PBLoraModel`: the adapter, as a PEFT tuner; `bake(preference)` makes it an ordinary LoRA.
 - `ArmTrainer`, `ArmTrainingArguments`, `read_pairs`: train one from preference pairs.

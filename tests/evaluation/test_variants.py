@@ -3,11 +3,15 @@
 import pytest
 import torch
 from support.checkpoints import save_copies
-from support.small_evaluation import open_variants, write_config
+from support.gates import gated_vector, probe_between
+from support.small_evaluation import MILD, open_variants, write_config
 from transformers import AutoModelForCausalLM
 
+from hf_prosocial import Preference, ProsocialError, find_base, record_base
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.evaluation import read_config
+from hf_prosocial.evaluation.config import VariantConfig
+from hf_prosocial.models import prompt_batch
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -33,3 +37,44 @@ def test_guided_variants_sample_with_the_bases_spread(tmp_path, saved_arm):
     variants = open_variants(read_config(path))
     found = {name: variants.open(name).settings["generation"]["temperature"] for name in ("base", "guided", "strong")}
     assert found == {"base": 0.7, "guided": pytest.approx(0.7 * 1.8), "strong": pytest.approx(0.7 * 3)}
+
+
+def gate_for(saved_arm, folder):
+    """A gated vector of the saved base that opens for some of the mild prompts."""
+    base, tokenizer = find_base(saved_arm[0]).load(torch.float32)
+    rows = prompt_batch(tokenizer, [[{"role": "user", "content": text}] for text in MILD])
+    vector = gated_vector(base, probe_between(base, rows.input_ids, rows.attention_mask), scale=0.8)
+    record_base(vector.record, base, tokenizer, str(saved_arm[0]))
+    vector.save_pretrained(folder)
+    opens = vector.scales(base, rows.input_ids, rows.attention_mask) > 0
+    return str(folder), opens.tolist()
+
+
+def test_a_gated_variant_answers_as_the_base_where_the_gate_is_shut(tmp_path, saved_arm):
+    vector, opens = gate_for(saved_arm, tmp_path / "gated")
+    variants = {"base": {}, "gated": {"vector": vector}, "stronger": {"vector": vector, "scale": 1.5}}
+    opened = open_variants(read_config(write_config(tmp_path, saved_arm, dtype="float32", variants=variants)))
+    said = [[{"role": "user", "content": text}] for text in MILD]
+    uniform = [Preference.uniform()] * len(MILD)
+    replies = {name: opened.open(name).replier(said, uniform) for name in variants}
+    for index, is_open in enumerate(opens):
+        assert (replies["gated"][index] == replies["base"][index]) != is_open
+    settings = {name: opened.open(name).settings for name in variants}
+    assert settings["gated"]["gated"] == settings["stronger"]["gated"]
+    assert (settings["gated"]["scale"], settings["stronger"]["scale"]) == (0.8, 1.5)
+    with pytest.raises(ProsocialError, match="edits only for some prompts"):
+        both = {"base": {}, "x": {"vector": vector, "arm": str(saved_arm[1]), "arm_on": "edited"}}
+        open_variants(read_config(write_config(tmp_path, saved_arm, variants=both))).open("x")
+
+
+def test_a_system_message_stands_before_every_prompt(tmp_path, saved_arm):
+    variants = {"base": {}, "told": {"system": "be kind"}}
+    opened = open_variants(read_config(write_config(tmp_path, saved_arm, dtype="float32", variants=variants)))
+    plain, told = ([{"role": "user", "content": MILD[0]}], [{"role": "system", "content": "be kind"}])
+    uniform = [Preference.uniform()]
+    assert opened.open("told").replier([plain], uniform) == opened.open("base").replier([[*told, *plain]], uniform)
+    assert not opened.open("told").replier.heeds_preference
+    with pytest.raises(ProsocialError, match="no place for it"):
+        opened.open("told").likelihoods(uniform[0])
+    with pytest.raises(ProsocialError, match="not both"):
+        VariantConfig(system="be kind", in_words=True)

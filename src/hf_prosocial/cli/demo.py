@@ -41,7 +41,8 @@ def run_demo(
     if edit is not None:
         guided = "safe base"
         unguided[guided] = chat.safe_base
-    about = f"; safe base: {about_edit(edit)}{PRICE if isinstance(edit, SafeEdit) else ''}" if edit else ""
+    price = PRICE if isinstance(edit, SafeEdit) else ""
+    about = f"; safe base: {about_edit(edit)}{price}" if edit else "; no harm vector"
     console.print(
         f"base: {chat.source}{about}; the ARM shares the base's weights; β = {beta:g}",
         markup=False,

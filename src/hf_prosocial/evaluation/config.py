@@ -49,13 +49,14 @@ class VariantConfig:
     """One way to answer; with nothing given, the base as it is.
 
     Attributes:
-        vector: a harm vector that is subtracted: a file, directory, Hub id or "released".
-        scale: λ; by default what the vector's choice.json says.
+        vector: a harm vector that is subtracted: a file, directory, Hub id, "released" or "released-gated".
+        scale: λ; by default what a gated vector itself, or the choice.json beside the vector says.
         arm: the PV-ARM that guides: a directory, Hub id or "released".
         arm_on: whether the ARM was trained on the base or on the base less the vector.
         genarm: a GenARM's directory, in place of an ARM.
         beta, safe_set: β and ε of the guidance.
         in_words: whether the preference is told to the model in words.
+        system: a system message before every prompt, in place of the template's own: what anyone can try first.
     """
 
     __pydantic_config__ = _STRICT
@@ -67,8 +68,11 @@ class VariantConfig:
     beta: float = 1.0
     safe_set: float | None = None
     in_words: bool = False
+    system: str | None = None
 
     def __post_init__(self) -> None:
+        if self.system is not None and (self.in_words or not self.system.strip()):
+            raise ProsocialError("a system message is one's own text, or the preference in words (in_words), not both")
         if self.arm is not None and self.genarm is not None:
             raise ProsocialError("a variant is guided by an arm or by a genarm, not by both")
         if self.arm is None and self.genarm is None and (self.beta != 1.0 or self.safe_set is not None):

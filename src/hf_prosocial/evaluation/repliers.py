@@ -48,6 +48,7 @@ class ChatReplier:
         options: of `generate`.
         guide: None answers without regard to preferences.
         in_words: tells the model the preference as a system message, the baseline of prompting.
+        system: a system message, whatever the preference.
         seed: of sampling; with what a batch asks it decides the batch's replies, whatever was generated before.
     """
 
@@ -58,6 +59,7 @@ class ChatReplier:
     guide: Guide | None = None
     in_words: bool = False
     seed: int = 0
+    system: str | None = None
 
     @property
     def heeds_preference(self) -> bool:
@@ -83,9 +85,8 @@ class ChatReplier:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _said(self, conversation: list[dict[str, str]], preference: Preference) -> list[dict[str, str]]:
-        if not self.in_words:
-            return conversation
-        return [{"role": "system", "content": preference_in_words(preference)}, *conversation]
+        said = preference_in_words(preference) if self.in_words else self.system
+        return conversation if said is None else [{"role": "system", "content": said}, *conversation]
 
 
 def guided_by(

@@ -43,11 +43,11 @@ class Variant:
         """The model whose logits are the variant's log-probabilities under a preference.
 
         Raises:
-            ValueError: a variant that is told its preference in words: it has no likelihood of a bare text.
+            ValueError: a variant with a system message: it has no likelihood of a bare text.
         """
         config, guide = self.config, self.guide
-        if config.in_words:
-            raise ProsocialError("a preference in words is part of a conversation; running text has no place for it")
+        if config.in_words or config.system is not None:
+            raise ProsocialError("a system message is part of a conversation; running text has no place for it")
         if guide is None:
             return self.model
         if isinstance(guide, GenArm):
@@ -121,6 +121,7 @@ class Variants:
             None if guide is None else guided_by(guide, self.tokenizer, chosen.beta, chosen.safe_set),
             chosen.in_words,
             self._generation.seed,
+            chosen.system,
         )
         settings = {
             "variant": asdict(chosen) | edit,

@@ -11,6 +11,9 @@ from hf_prosocial.errors import ProsocialError
 
 from .low_rank import Factors
 
+_ROUNDING = 1e-20
+"""Squared norm of a contrast, relative to what its two parts could have, below which it is rounding alone."""
+
 
 def contrast_factors(
     base: str, harmful: str | Path, benign: str | Path | None, contrast: float, r: int
@@ -35,7 +38,7 @@ def contrast_factors(
     checkpoint = open_checkpoint(base)
     harm = LoraDelta(Path(harmful), checkpoint).factors
     kind = {} if benign is None else LoraDelta(Path(benign), checkpoint).factors
-    found, held, whole = {}, 0.0, 0.0
+    found, held, whole, most = {}, 0.0, 0.0, 0.0
     for name in sorted({*harm, *kind}):
         parts = [_scaled(harm[name], 1.0)] if name in harm else []
         parts += [_scaled(kind[name], -contrast)] if name in kind else []
@@ -43,7 +46,8 @@ def contrast_factors(
         factors, values = _truncated(A, B, r)
         found[name.removesuffix(".weight")] = factors
         held, whole = held + float((values[:r] ** 2).sum()), whole + float((values**2).sum())
-    if whole == 0:
+        most += float(A.square().sum() * B.square().sum())
+    if whole <= _ROUNDING * most:
         raise ProsocialError(f"{harmful} differs in nothing from {benign or base}, so that there is no harm vector")
     return found, held / whole
 

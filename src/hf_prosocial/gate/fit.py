@@ -22,8 +22,8 @@ OPENS_FOR, FULL_FOR, PEOPLE_FOR = 0.08, 0.02, 0.01
 """Of harmless calibration prompts that sound frightening, the share for which λ is not 0, and for which it is full; of
 people in need, the share for which λ is not 0."""
 RESAMPLES = 2000
-Features = Float32[np.ndarray, "prompts features"]
-Odds = Float[np.ndarray, " prompts"]
+Features = Float32[np.ndarray, "_ features"]
+Odds = Float[np.ndarray, " _"]
 
 
 def fit_probe(layers: Sequence[int], harmful: Features, harmless: Features, people: Features) -> Probe:

@@ -89,9 +89,8 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
         figures |= {f"{key}, {name}": value for key, value in measured(before).items() if key.startswith("opens")}
     record = _record(recipe, probe, kept, kinds, figures)
     record_base(record, model, tokenizer, recipe.base)
-    vector = GatedHarmVector(factors, probe, record, recipe.out).with_scale(recipe.scale)
-    vector.save_pretrained(recipe.out)
-    return vector
+    GatedHarmVector(factors, probe, record, recipe.out).with_scale(recipe.scale).save_pretrained(recipe.out)
+    return GatedHarmVector.from_pretrained(recipe.out)
 
 
 def train_gate_from(arguments: list[str]) -> GatedHarmVector:
@@ -114,28 +113,33 @@ class _Kinds:
 
 
 def _texts(recipe: GateRecipe) -> _Kinds:
-    requests = _all(recipe.harmful)
-    people = people_prompts(recipe.seed)
-    # Of the package's own messages of people in need each tenth is for calibration, where no file is.
-    spare, own = people[::10], [text for index, text in enumerate(people) if index % 10]
-    learned = {
-        "harmful": list(dict.fromkeys(requests + in_other_words(requests, recipe.seed))),
-        "harmless": harmless_prompts(recipe.seed) + _all(recipe.harmless),
-        "people": own + _all(recipe.people),
-    }
     held_out = (_by_name(recipe.held_out_harmful), _by_name(recipe.held_out_harmless), _by_name(recipe.held_out_people))
-    frightening = _all(recipe.calibration)
-    found = _Kinds(learned, frightening, _all(recipe.people_calibration) or spare, held_out)
-    check_counts({name: len(texts) for name, texts in learned.items()} | {"for calibration": len(frightening)})
-    seen = {text.strip().casefold() for texts in learned.values() for text in texts}
-    measured = [text for some in held_out for texts in some.values() for text in texts]
-    both = [text for text in [*measured, *frightening] if text.strip().casefold() in seen]
+    frightening, in_need = _all(recipe.calibration), _all(recipe.people_calibration)
+    measured = {_key(text) for some in held_out for texts in some.values() for text in texts}
+    measured |= {_key(text) for text in [*frightening, *in_need]}
+    given = {"harmful": _all(recipe.harmful), "harmless": _all(recipe.harmless), "people": _all(recipe.people)}
+    both = [text for texts in given.values() for text in texts if _key(text) in measured]
     if both:
         raise ProsocialError(
             f"{len(both)} prompts are both learned from and measured on, the first is {both[0]!r:.80}; take them out "
             "of one of the files"
         )
-    return found
+    own = {
+        "harmful": in_other_words(given["harmful"], recipe.seed),
+        "harmless": harmless_prompts(recipe.seed),
+        "people": people_prompts(recipe.seed),
+    }
+    # What a template happens to say is left out where it is measured on, whoever wrote it first.
+    own = {name: [text for text in texts if _key(text) not in measured] for name, texts in own.items()}
+    if not in_need:
+        in_need, own["people"] = own["people"][::10], [one for at, one in enumerate(own["people"]) if at % 10]
+    learned = {name: list(dict.fromkeys(given[name] + own[name])) for name in given}
+    check_counts({name: len(texts) for name, texts in learned.items()} | {"for calibration": len(frightening)})
+    return _Kinds(learned, frightening, in_need, held_out)
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _by_name(files: Sequence[str]) -> dict[str, list[str]]:
