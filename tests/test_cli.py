@@ -95,9 +95,8 @@ def test_generate_behind_a_gate_says_whether_it_opened(saved_arm, tmp_path):
     assert 0 < opens.sum() < len(messages)
     for message, is_open in zip(messages, opens.tolist(), strict=True):
         length = ["--max-new-tokens", 8, "--beta", 0]
-        plain, gated = (
-            run("generate", message, *on(saved_arm), *more, *length) for more in ([], ["--vector", tmp_path])
-        )
+        plain = run("generate", message, *on(saved_arm), *length)
+        gated = run("generate", message, *on(saved_arm), "--vector", tmp_path, *length)
         assert gated.exit_code == 0, gated.output
         assert (gated.stdout != plain.stdout) == is_open
         assert ("the gate takes the message for harmful, and is 100 % open" in gated.stderr) == is_open

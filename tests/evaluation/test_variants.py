@@ -62,9 +62,10 @@ def test_a_gated_variant_answers_as_the_base_where_the_gate_is_shut(tmp_path, sa
     settings = {name: opened.open(name).settings for name in variants}
     assert settings["gated"]["gated"] == settings["stronger"]["gated"]
     assert (settings["gated"]["scale"], settings["stronger"]["scale"]) == (0.8, 1.5)
+    both = {"base": {}, "x": {"vector": vector, "arm": str(saved_arm[1]), "arm_on": "edited"}}
+    others = open_variants(read_config(write_config(tmp_path, saved_arm, variants=both)))
     with pytest.raises(ProsocialError, match="edits only for some prompts"):
-        both = {"base": {}, "x": {"vector": vector, "arm": str(saved_arm[1]), "arm_on": "edited"}}
-        open_variants(read_config(write_config(tmp_path, saved_arm, variants=both))).open("x")
+        others.open("x")
 
 
 def test_a_system_message_stands_before_every_prompt(tmp_path, saved_arm):

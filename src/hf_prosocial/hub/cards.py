@@ -89,7 +89,7 @@ def arm_card(
     how = (
         f"{command}, seed {record.training['seed']}, on {counts} pairs "
         f"({len(record.pairs.malformed)} malformed or too long rows left out). Base weights: "
-        f"{record.base.source}. {_versions(record.versions)}.\n\n{_hashes(record.data)}\n\n"
+        f"{record.base.source}. {versions_of(record.versions)}.\n\n{hashes_of(record.data)}\n\n"
         "All of it stands in `training.json`."
     )
     preference = f'Preference.one_hot("{recipe["objectives"][0]}", objectives={tuple(recipe["objectives"])})'
@@ -106,8 +106,8 @@ def arm_card(
         for name, found in ({} if record.dev is None else record.dev.objectives).items()
         if isfinite(found.own.mean)  # An objective without pairs has none.
     ]
-    return _render(
-        _Text(
+    return render_card(
+        CardText(
             title=f"PV-ARM for {base}",
             introduction=_ARM_INTRODUCTION.format(base=base, objectives=", ".join(recipe["objectives"])),
             usage=_ARM_USAGE.format(base=base, preference=preference, id=repo_id) + alone,
@@ -136,12 +136,12 @@ def safe_card(record: EditRecord, *, repo_id: str, base: str, licence: str, pict
         pictures: names of picture files beside the card.
     """
     how = (
-        f"λ = {record.scale:g}. {_vector_how(record.vector)} {_versions(record.versions)}. All of it stands in "
+        f"λ = {record.scale:g}. {_vector_how(record.vector)} {versions_of(record.versions)}. All of it stands in "
         "`prosocial.json`."
     )
     evidence = record.evidence
-    return _render(
-        _Text(
+    return render_card(
+        CardText(
             title=f"{base.split('/')[-1]} with its harm vector subtracted",
             introduction=_SAFE_INTRODUCTION.format(base=base, scale=record.scale),
             usage=_SAFE_USAGE.format(id=repo_id),
@@ -162,12 +162,12 @@ def vector_card(record: VectorPublication, *, repo_id: str, base: str, licence: 
     """The card of a harm vector, from its prosocial.json; other arguments as in `safe_card`."""
     vector, evidence = record.vector, record.evidence
     scale = 0.5 if evidence is None else evidence.chosen.scale
-    return _render(
-        _Text(
+    return render_card(
+        CardText(
             title=f"Harm vector of {base.split('/')[-1]}",
             introduction=_VECTOR_INTRODUCTION.format(base=base),
             usage=_VECTOR_USAGE.format(id=repo_id, base=base, scale=scale),
-            how=f"{_vector_how(vector)} {_versions(vector.versions)}.{_why(evidence)}",
+            how=f"{_vector_how(vector)} {versions_of(vector.versions)}.{_why(evidence)}",
             figures=_evidence_table(evidence, "less λ times the vector") + _shown(pictures),
             limits=_VECTOR_LIMITS,
         ),
@@ -181,7 +181,7 @@ def vector_card(record: VectorPublication, *, repo_id: str, base: str, licence: 
 
 
 @dataclass(frozen=True)
-class _Text:
+class CardText:
     """The parts of a card's text, by the template's names."""
 
     title: str
@@ -192,9 +192,10 @@ class _Text:
     limits: str
 
 
-def _render(
-    text: _Text, *, base: str, relation: str, library: str, licence: str, tags: list[str], results: list[EvalResult]
+def render_card(
+    text: CardText, *, base: str, relation: str, library: str, licence: str, tags: list[str], results: list[EvalResult]
 ) -> str:
+    """A card from its parts; the others are the Hub's own fields."""
     data = ModelCardData(
         model_name=text.title,
         base_model=base,
@@ -227,16 +228,18 @@ def _vector_how(record: VectorRecord) -> str:
     )
 
 
-def _versions(versions: Mapping[str, str]) -> str:
+def versions_of(versions: Mapping[str, str]) -> str:
+    """Packages and their numbers, in one line."""
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-def _hashes(data: Mapping[str, str]) -> str:
+def hashes_of(data: Mapping[str, str]) -> str:
+    """A line for each file."""
     return "\n".join(f"- `{path}`: sha256 `{digest}`" for path, digest in data.items())
 
 
 def _why(evidence: ChoiceRecord | None) -> str:
-    return "" if evidence is None else f"\n\nWhy this point: {evidence.reason}.\n\n{_hashes(evidence.data)}"
+    return "" if evidence is None else f"\n\nWhy this point: {evidence.reason}.\n\n{hashes_of(evidence.data)}"
 
 
 _METRICS = {"multiple choice": "accuracy", "refusals of safe prompts": "refusal_rate"}

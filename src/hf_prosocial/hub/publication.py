@@ -6,22 +6,25 @@ from typing import Literal
 
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.io import leads_out
 from hf_prosocial.records import (
     ADDED,
     CHOICE,
+    GATED_NAME,
     RECORD_NAME,
     TRAINING,
     VECTOR_NAME,
     CopyRecord,
     EditRecord,
+    GatedVectorRecord,
     TrainingRecord,
     VectorRecord,
     read_json,
     read_publication,
 )
 
-Kind = Literal["safe checkpoint", "ARM adapter", "harm vector"]
+Kind = Literal["safe checkpoint", "ARM adapter", "harm vector", "gated harm vector"]
 
 # What each kind is made of; other files of the directory stay where they are, but for a checkpoint, which is a whole.
 ADAPTER_CONFIG = "adapter_config.json"
@@ -41,7 +44,7 @@ class Publication:
 
     folder: Path
     kind: Kind
-    record: EditRecord | TrainingRecord | VectorRecord
+    record: EditRecord | TrainingRecord | VectorRecord | GatedVectorRecord
     files: tuple[Path, ...]
 
 
@@ -62,6 +65,9 @@ def open_publication(directory: str | Path) -> Publication:
     record = read_publication(folder / RECORD_NAME) if (folder / RECORD_NAME).is_file() else None
     if isinstance(record, CopyRecord):
         raise ProsocialError(f"{folder} holds a {record.kind}; it may comply with harmful requests and is never pushed")
+    if (folder / GATED_NAME).is_file():
+        gated = GatedHarmVector.from_pretrained(folder).record
+        return Publication(folder, "gated harm vector", gated, (folder / GATED_NAME,))
     if (folder / VECTOR_NAME).is_file():
         vector = HarmVector(folder / VECTOR_NAME)
         evidence = [file for file in (folder / CHOICE, *sorted(folder.glob("*.png"))) if file.is_file()]
@@ -80,7 +86,7 @@ def open_publication(directory: str | Path) -> Publication:
         return Publication(folder, "safe checkpoint", record, tuple(files))
     raise ProsocialError(
         f"{folder} holds no safe checkpoint (`prosocial direg subtract`), no ARM adapter (`prosocial arm train`) and "
-        "no harm vector (`prosocial direg extract`); nothing else is pushed"
+        "no harm vector (`prosocial direg extract`, `prosocial direg gate`); nothing else is pushed"
     )
 
 

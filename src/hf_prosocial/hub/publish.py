@@ -19,6 +19,7 @@ from hf_prosocial.records import (
     TRAINED,
     TRAINING,
     ArmPublication,
+    GatedVectorRecord,
     Record,
     TrainingRecord,
     VectorPublication,
@@ -30,6 +31,7 @@ from hf_prosocial.records import (
 from .cards import arm_card, safe_card, vector_card
 from .custom_generate import write_custom_generate
 from .evaluated_card import with_evaluation
+from .gated_card import gated_card
 from .publication import ADAPTER_CONFIG, Publication, open_publication
 
 HEAT_MAP = "harm-vector.png"
@@ -60,7 +62,7 @@ def push(
     evaluation: str | Path | None = None,
     custom_generate: bool = False,
 ) -> str:
-    """Publish a safe checkpoint, an ARM adapter or a harm vector, with its card, in one commit.
+    """Publish a safe checkpoint, an ARM adapter or a harm vector, gated or not, with its card, in one commit.
 
     Weights are uploaded first and become visible with the commit alone, so that nothing is published by halves; after
     a failure, push again: what was uploaded is not sent twice.
@@ -184,8 +186,9 @@ def _page(
 
 
 def _render(publication: Publication, page: _Page, folder: Path) -> None:
-    """Write the card, the record and the pictures."""
+    """Write the card, the record and the pictures; a gated vector's record stands in its own file."""
     record, repo_id, base, licence = publication.record, page.repo_id, page.base, page.licence
+    published: Record | None = None
     pictures = [*_drawn(publication), HEAT_MAP]
     if isinstance(record, TrainingRecord):
         hashes = {file.name: sha256(file) for file in publication.files if file.suffix == ".safetensors"}
@@ -194,10 +197,12 @@ def _render(publication: Publication, page: _Page, folder: Path) -> None:
         config = read_json(publication.folder / ADAPTER_CONFIG) | {"base_model_name_or_path": base}
         write_json(folder / ADAPTER_CONFIG, config)
         kept = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "log"}
-        published: Record = ArmPublication(made_by=TRAINED, sha256=hashes, **kept)
+        published = ArmPublication(made_by=TRAINED, sha256=hashes, **kept)
         card = _arm_card(publication, page)
         if page.custom_generate:
             write_custom_generate(folder, repo_id, config)
+    elif isinstance(record, GatedVectorRecord):
+        card = gated_card(record, repo_id=repo_id, base=base, licence=licence)
     elif isinstance(record, VectorRecord):
         heat_map(record, folder / HEAT_MAP)
         has_choice = (publication.folder / CHOICE).is_file()
@@ -209,7 +214,8 @@ def _render(publication: Publication, page: _Page, folder: Path) -> None:
         published = record
         card = safe_card(record, repo_id=repo_id, base=base, licence=licence, pictures=pictures)
     write_text(folder / "README.md", card if page.evaluation is None else with_evaluation(card, page.evaluation))
-    published.write(folder / RECORD_NAME)
+    if published is not None:
+        published.write(folder / RECORD_NAME)
 
 
 def _arm_card(publication: Publication, page: _Page) -> str:
@@ -231,6 +237,8 @@ def _base_model(publication: Publication, given: str | None) -> str:
     record = publication.record
     if isinstance(record, TrainingRecord):
         recorded = str(record.recipe["base"])
+    elif isinstance(record, GatedVectorRecord):
+        recorded = str(record.base_model_name_or_path)
     else:
         recorded = record.base if isinstance(record, VectorRecord) else record.vector.base
     base = given or recorded
