@@ -14,6 +14,7 @@ LONG = (
     "conflicts",
     "judges",
     "emergencies",
+    "gate",
     "separability",
     "evaluation",
     "frontier",

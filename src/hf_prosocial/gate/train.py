@@ -113,7 +113,7 @@ class _Kinds:
 
 
 def _texts(recipe: GateRecipe) -> _Kinds:
-    held_out = (_by_name(recipe.held_out_harmful), _by_name(recipe.held_out_harmless), _by_name(recipe.held_out_people))
+    held_out = (by_name(recipe.held_out_harmful), by_name(recipe.held_out_harmless), by_name(recipe.held_out_people))
     frightening, in_need = _all(recipe.calibration), _all(recipe.people_calibration)
     measured = {_key(text) for some in held_out for texts in some.values() for text in texts}
     measured |= {_key(text) for text in [*frightening, *in_need]}
@@ -142,7 +142,8 @@ def _key(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _by_name(files: Sequence[str]) -> dict[str, list[str]]:
+def by_name(files: Sequence[str]) -> dict[str, list[str]]:
+    """What the user says last in each prompt of some files; where prompts are labelled, of the safe ones alone."""
     return {Path(file).stem: _last_turns(file) for file in files}
 
 
