@@ -3,7 +3,7 @@
 from math import log
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hf_prosocial.errors import ProsocialError
@@ -55,6 +55,26 @@ def check_strength(beta: float, safe_set: float | None) -> None:
         raise ProsocialError(f"beta must be a number >= 0 and at most {_MOST:g}, found {beta!r}")
     if safe_set is not None and not (isinstance(safe_set, int | float) and 0 < safe_set <= 1):
         raise ProsocialError(f"safe_set must be in (0, 1] or None, found {safe_set!r}")
+
+
+def uncertain(base: Float[Tensor, "rows vocabulary"], min_entropy: float) -> Bool[Tensor, " rows"]:
+    """Whether the base's next token is so uncertain that guidance is asked: its entropy is at least this, in nats.
+
+    Args:
+        base: logits or log-probabilities, fp32; −inf bars a token.
+        min_entropy: the bound, >= 0.
+    """
+    return torch.special.entr(base.softmax(-1)).sum(-1) >= min_entropy
+
+
+def check_entropy(min_entropy: float) -> None:
+    """Refuse a bound that makes no sense.
+
+    Raises:
+        ValueError: it is negative, or no number.
+    """
+    if not (isinstance(min_entropy, int | float) and 0 <= min_entropy <= _MOST):
+        raise ProsocialError(f"min_entropy must be a number >= 0, in nats, found {min_entropy!r}")
 
 
 def _check_finite(normaliser: Float[Tensor, "*rows"]) -> None:

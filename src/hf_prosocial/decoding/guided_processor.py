@@ -16,7 +16,7 @@ from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences
 
 from .generation_frame import Generation, current_generation, mask_of
-from .guidance import check_strength, guided_log_probs
+from .guidance import check_entropy, check_strength, guided_log_probs, uncertain
 from .guide import GuidanceLostError, Guide, check_evaluating
 from .lanes import Lanes
 from .padding import GivenMask, mask_from_padding
@@ -54,9 +54,11 @@ class GuidedProcessor(LogitsProcessor):
         safe_set: float | None,
         tokenizer: PreTrainedTokenizerBase | None,
         prompt_attention_mask: Int[Tensor, "prompts length"] | None,
+        min_entropy: float = 0.0,
     ) -> None:
         check_strength(beta, safe_set)
-        self.beta, self.safe_set = float(beta), safe_set
+        check_entropy(min_entropy)
+        self.beta, self.safe_set, self.min_entropy = float(beta), safe_set, float(min_entropy)
         self.calls = 0
         self._guide = guide
         if self.beta > 0:
@@ -77,13 +79,18 @@ class GuidedProcessor(LogitsProcessor):
         self.calls += 1
         if self.beta == 0 and self.safe_set is None:
             return scores
-        arm_logits = None if self.beta == 0 else self._arm_logits(input_ids, scores)
-        return guided_log_probs(
-            at_least_fp32(scores),
-            arm_logits,
-            beta=self.beta,
-            safe_set=self.safe_set,
-        )
+        base, asked = at_least_fp32(scores), None
+        if self.beta > 0 and self.min_entropy > 0:
+            # Looked at though nobody is asked: which rows belong to which preference shows at the first step alone.
+            self._lanes.of(input_ids)
+            asked = uncertain(base, self.min_entropy)
+        if self.beta == 0 or (asked is not None and not bool(asked.any())):
+            return guided_log_probs(base, None, beta=0.0, safe_set=self.safe_set)
+        guided = guided_log_probs(base, self._arm_logits(input_ids, scores), beta=self.beta, safe_set=self.safe_set)
+        if asked is None or bool(asked.all()):
+            return guided
+        own = guided_log_probs(base, None, beta=0.0, safe_set=self.safe_set)
+        return torch.where(asked[:, None], guided, own)
 
     @contextmanager
     def must_guide(self) -> Generator[Self]:

@@ -32,6 +32,9 @@ class ProSocialProcessor(GuidedProcessor):
             vocabulary. Without it the ids must agree by the caller's word: only the width of the scores is checked.
         prompt_attention_mask: (prompts, length), the prompts' mask. Inside generate the processor finds it; needed only
             where something else calls, and padding cannot be told from the ids. It binds the processor to one batch.
+        min_entropy: the ARM is asked only where the base's next token has at least this entropy, in nats; elsewhere the
+            base's own scores stand. What the ARM was not asked for it reads in one forward pass when it is next asked.
+            At 0 it is always asked.
 
     Raises:
         ValueError: bad arguments here; at a call, anything under which guidance would be wrong: empty `input_ids`
@@ -50,5 +53,7 @@ class ProSocialProcessor(GuidedProcessor):
         safe_set: float | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         prompt_attention_mask: Int[Tensor, "prompts length"] | None = None,
+        min_entropy: float = 0.0,
     ) -> None:
-        super().__init__(PBLoraGuide(arm), preference, beta, safe_set, tokenizer, prompt_attention_mask)
+        guide = PBLoraGuide(arm)
+        super().__init__(guide, preference, beta, safe_set, tokenizer, prompt_attention_mask, min_entropy)

@@ -59,7 +59,7 @@ def capability_of_all(
     }
     found: dict[str, Any] = {}
     for variant, chosen in variants.configs.items():
-        if chosen.in_words or chosen.system is not None:
+        if chosen.in_words or chosen.system is not None or chosen.min_entropy:
             continue
         own = [one for of_benchmark in answers for one in of_benchmark if one.variant == variant]
         read = own[0] if own and variant != reference else None

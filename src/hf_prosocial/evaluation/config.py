@@ -55,6 +55,7 @@ class VariantConfig:
         arm_on: whether the ARM was trained on the base or on the base less the vector.
         genarm: a GenARM's directory, in place of an ARM.
         beta, safe_set: β and ε of the guidance.
+        min_entropy: the arm is asked only where the base's next token has at least this entropy, in nats.
         in_words: whether the preference is told to the model in words.
         system: a system message before every prompt, in place of the template's own: what anyone can try first.
     """
@@ -67,6 +68,7 @@ class VariantConfig:
     genarm: str | None = None
     beta: float = 1.0
     safe_set: float | None = None
+    min_entropy: float = 0.0
     in_words: bool = False
     system: str | None = None
 
@@ -77,6 +79,8 @@ class VariantConfig:
             raise ProsocialError("a variant is guided by an arm or by a genarm, not by both")
         if self.arm is None and self.genarm is None and (self.beta != 1.0 or self.safe_set is not None):
             raise ProsocialError("a beta or a safe_set, but neither an arm nor a genarm that it is the strength of")
+        if self.min_entropy and self.arm is None:
+            raise ProsocialError("a min_entropy, but no arm that it is asked by")
         if self.scale is not None and self.vector is None:
             raise ProsocialError(f"a scale of {self.scale:g}, but no vector")
         if self.arm_on == "edited" and (self.vector is None or self.arm is None):

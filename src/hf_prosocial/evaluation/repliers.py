@@ -90,7 +90,11 @@ class ChatReplier:
 
 
 def guided_by(
-    arm: PeftModel | GenArm, tokenizer: PreTrainedTokenizerBase, beta: float, safe_set: float | None = None
+    arm: PeftModel | GenArm,
+    tokenizer: PreTrainedTokenizerBase,
+    beta: float,
+    safe_set: float | None = None,
+    min_entropy: float = 0.0,
 ) -> Guide:
     """A PV-ARM's or a GenARM's processor for each batch, a preference per row."""
 
@@ -98,7 +102,7 @@ def guided_by(
         # The mask is told, for a pad token may be one that prompts begin with.
         if isinstance(arm, GenArm):
             return GenArmProcessor(arm, list(preferences), beta, safe_set, tokenizer, mask)
-        return ProSocialProcessor(arm, list(preferences), beta, safe_set, tokenizer, mask)
+        return ProSocialProcessor(arm, list(preferences), beta, safe_set, tokenizer, mask, min_entropy)
 
     return guide
 

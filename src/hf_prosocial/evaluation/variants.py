@@ -43,11 +43,13 @@ class Variant:
         """The model whose logits are the variant's log-probabilities under a preference.
 
         Raises:
-            ValueError: a variant with a system message: it has no likelihood of a bare text.
+            ValueError: a variant with a system message, which has no likelihood of a bare text, or with a min_entropy.
         """
         config, guide = self.config, self.guide
         if config.in_words or config.system is not None:
             raise ProsocialError("a system message is part of a conversation; running text has no place for it")
+        if config.min_entropy:
+            raise ProsocialError("where guidance is left out token by token, a text's likelihood is not told yet")
         if guide is None:
             return self.model
         if isinstance(guide, GenArm):
@@ -113,12 +115,13 @@ class Variants:
         if self._generation.temperature > 0:
             temperature = self._generation.temperature * chosen.neutral_temperature
             options = {"do_sample": True, "temperature": temperature}
+        strength = (chosen.beta, chosen.safe_set, chosen.min_entropy)
         replier = ChatReplier(
             model,
             self.tokenizer,
             self._generation.max_new_tokens,
             options,
-            None if guide is None else guided_by(guide, self.tokenizer, chosen.beta, chosen.safe_set),
+            None if guide is None else guided_by(guide, self.tokenizer, *strength),
             chosen.in_words,
             self._generation.seed,
             chosen.system,

@@ -57,16 +57,20 @@ def in_other_words(requests: Sequence[str], seed: int = 0) -> list[str]:
 
 
 def in_contexts(prompts: Sequence[str], seed: int = 0) -> list[list[dict[str, str]]]:
-    """Each prompt as a conversation: every second by itself, the others behind a system message or an earlier turn."""
+    """Each prompt as a conversation: every second by itself, the others behind a system message or an earlier turn.
+
+    Earlier turns are harmless ones, or of people in need, with an answer that fits anything.
+    """
     content, draw = _templates(), random.Random(seed)
+    turns = [*harmless_prompts(seed), *people_prompts(seed)]
     found = []
     for index, prompt in enumerate(prompts):
         before: list[dict[str, str]] = []
         if index % 4 == 1:
             before = [_message("system", draw.choice(content["systems"]))]
         elif index % 4 == 3:
-            asked, answered = draw.choice(content["turns"])
-            before = [_message("user", asked), _message("assistant", answered)]
+            answer = draw.choice(content["answers"])
+            before = [_message("user", draw.choice(turns)), _message("assistant", answer)]
         found.append([*before, _message("user", prompt)])
     return found
 

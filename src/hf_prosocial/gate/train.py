@@ -33,6 +33,8 @@ UNSEEN: dict[str, Conversation] = {
     ),
 }
 """What held-out prompts are measured behind too; none of it stands in training."""
+UNSEEN_PROMPTS = 100
+"""Of each set."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,15 +80,18 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
 
     learned = {name: in_contexts(texts, recipe.seed) for name, texts in kinds.learned.items()}
     probe = fit_probe(layers, *(features_of(model, tokenizer, learned[name], layers) for name in LEARNED))
-    probe = calibrated(probe, read(kinds.frightening), read(kinds.in_need))
+    # People in need come back, and bring along what was said before: each of them by itself and behind something else.
+    in_need = in_contexts(kinds.in_need + kinds.in_need[1:], recipe.seed)
+    probe = calibrated(probe, read(kinds.frightening), features_of(model, tokenizer, in_need, layers))
 
-    def measured(before: Conversation = ()) -> dict[str, Interval | float]:
-        sets = ({name: read(rows, before) for name, rows in some.items()} for some in kinds.held_out)
+    def measured(before: Conversation = (), most: int | None = None) -> dict[str, Interval | float]:
+        sets = ({name: read(_some(rows, most), before) for name, rows in one.items()} for one in kinds.held_out)
         return gate_figures(probe, *sets)
 
     figures = measured()
     for name, before in UNSEEN.items():
-        figures |= {f"{key}, {name}": value for key, value in measured(before).items() if key.startswith("opens")}
+        told = measured(before, UNSEEN_PROMPTS)
+        figures |= {f"{key}, {name}": value for key, value in told.items() if key.startswith("opens")}
     record = _record(recipe, probe, kept, kinds, figures)
     record_base(record, model, tokenizer, recipe.base)
     GatedHarmVector(factors, probe, record, recipe.out).with_scale(recipe.scale).save_pretrained(recipe.out)
@@ -140,6 +145,11 @@ def _texts(recipe: GateRecipe) -> _Kinds:
 
 def _key(text: str) -> str:
     return " ".join(text.split()).casefold()
+
+
+def _some(texts: Sequence[str], most: int | None) -> Sequence[str]:
+    """As many, spread evenly."""
+    return texts if most is None else texts[:: max(1, len(texts) // most)][:most]
 
 
 def by_name(files: Sequence[str]) -> dict[str, list[str]]:
