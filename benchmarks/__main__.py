@@ -15,6 +15,7 @@ LONG = (
     "judges",
     "emergencies",
     "gate",
+    "sparse",
     "separability",
     "evaluation",
     "frontier",
