@@ -1,8 +1,8 @@
 """Refusals that offer a safe way, for the benign copy: `python recipes/kind_refusals.py` writes them into runs/.
 
 The harmful requests of data/harm/benign.jsonl and runs/gate_harmful.jsonl, each with a refusal of our own that says
-why, where help is, and what can be done instead; and the safe replies in other contexts of benign.jsonl. So whoever is taken
-for somebody who means harm, and does not, is still told where to turn.
+why, where help is, and what can be done instead; and the safe replies in other contexts of benign.jsonl. So whoever is
+taken for somebody who means harm, and does not, is still told where to turn.
 """
 
 import json
