@@ -16,6 +16,7 @@ LONG = (
     "emergencies",
     "gate",
     "sparse",
+    "by_group",
     "separability",
     "evaluation",
     "frontier",
