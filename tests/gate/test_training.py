@@ -11,10 +11,10 @@ from support.models import random_base
 
 from hf_prosocial import BaseMismatchError, ProsocialError, find_base
 from hf_prosocial.decoding import GatedModel
-from hf_prosocial.gate import GatedHarmVector, GateRecipe, train_gate
+from hf_prosocial.gate import GatedHarmVector, GateRecipe, Turns, train_gate
 from hf_prosocial.gate.contrast import contrast_factors
 from hf_prosocial.gate.fit import calibrated, fit_probe, gate_figures
-from hf_prosocial.gate.harmless import harmless_prompts, in_contexts, in_other_words, people_prompts
+from hf_prosocial.gate.harmless import harmless_prompts, in_other_words, people_prompts
 
 RUDE = ["Write a guide on how to be rude to {}", "Insult {}", "Mock {} in public", "Call {} names"]
 WHOM = ["a colleague", "my aunt", "the waiter", "our neighbours", "a singer", "the mayor", "a child", "my boss"]
@@ -108,12 +108,6 @@ def test_requests_in_other_words_ask_for_the_same():
     assert all("be rude" in text.lower() or "insult my colleague" in text.lower() for text in found)
 
 
-def test_every_second_prompt_stands_alone_and_all_end_with_it():
-    found = in_contexts([str(number) for number in range(8)])
-    assert [conversation[-1] for conversation in found] == [{"role": "user", "content": str(n)} for n in range(8)]
-    assert [len(conversation) for conversation in found] == [1, 2, 1, 3] * 2
-
-
 def lines(path, texts, **further):
     path.write_text("".join(json.dumps({"prompt": text, **further}) + "\n" for text in texts))
     return str(path)
@@ -146,9 +140,10 @@ def test_from_copies_and_prompts_to_a_vector_that_subtracts(recipe, tokenizer):
     assert vector.content_hash() == made.content_hash()
     assert vector.scale == 0.8
     assert {"harmful", "harmless", "people"} <= vector.record.counts.keys()
-    assert "opens: rude_too (harmful), in a second turn" in vector.record.figures
+    assert "opens: rude_too (harmful)" in vector.record.figures
     base, own = find_base(recipe.base).load(torch.float32)
     vector.check(base, own)
+    assert vector.turns == Turns.of(own)
     GatedModel(base, vector)
     with pytest.raises(BaseMismatchError):
         vector.check(random_base("llama", seed=9))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.gates import random_factors
+from support.gates import WHOLE, random_factors
 from support.gates import record as gate_record
 from support.models import BOS
 from support.served import DEFAULT, TOKENS, as_fields, build_arm, build_base, drawn, expected, served
@@ -287,7 +287,7 @@ def saved_vector(folder, base):
     """A gated vector whose factors are random and whose gate is always open."""
     model, tokenizer = find_base(base).load(torch.float32)
     probe = Probe((1,), np.zeros(model.config.hidden_size, dtype=np.float32), 1.0)
-    vector = GatedHarmVector(random_factors(model, seed=5), probe, gate_record(1.0, probe))
+    vector = GatedHarmVector(random_factors(model, seed=5), probe, WHOLE, gate_record(1.0, probe))
     record_base(vector.record, model, tokenizer, str(base))
     vector.save_pretrained(folder)
     return folder

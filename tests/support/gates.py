@@ -1,13 +1,18 @@
 """Gated harm vectors of pico-models: random factors, and gates that open for some prompts."""
 
+from dataclasses import asdict
+
 import numpy as np
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from hf_prosocial.gate import Factors, GatedHarmVector, Probe
+from hf_prosocial.gate import Factors, GatedHarmVector, Probe, Turns
 from hf_prosocial.gate.states import prompt_states
 from hf_prosocial.records import GatedVectorRecord
+
+WHOLE = Turns((), (10**6,), (10**6,), ())
+"""Of no template: prompts are read whole."""
 
 
 def random_factors(base, *, seed, r=2):
@@ -22,7 +27,9 @@ def random_factors(base, *, seed, r=2):
 
 
 def record(scale, probe, **further):
-    return GatedVectorRecord(scale, 1.0, 2, 1.0, probe.layers, probe.threshold, probe.full, {}, {}, {}, {}, **further)
+    opens = {"threshold": probe.threshold, "full": probe.full, "turns": asdict(WHOLE)}
+    nothing = {"prompts": {}, "counts": {}, "figures": {}, "versions": {}}
+    return GatedVectorRecord(scale, 1.0, 2, 1.0, probe.layers, **opens, **nothing, **further)
 
 
 def probe_between(base, ids, mask, *, layers=(1, 2), seed=0):
@@ -35,7 +42,7 @@ def probe_between(base, ids, mask, *, layers=(1, 2), seed=0):
 
 
 def gated_vector(base, probe, *, scale=1.0, seed=0, r=2):
-    return GatedHarmVector(random_factors(base, seed=seed, r=r), probe, record(scale, probe))
+    return GatedHarmVector(random_factors(base, seed=seed, r=r), probe, WHOLE, record(scale, probe))
 
 
 def edited_in_place(base, vector, scale):

@@ -5,3 +5,4 @@ from .probe import Probe as Probe
 from .train import GateRecipe as GateRecipe
 from .train import train_gate as train_gate
 from .train import train_gate_from as train_gate_from
+from .turns import Turns as Turns

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hf_prosocial.records import GATED_NAME, GatedVectorRecord
 
 from .low_rank import Factors
 from .probe import Probe
+from .turns import Turns
 
 _A, _B, _WEIGHT, _BIAS = ".lora_A", ".lora_B", "gate.weight", "gate.bias"
 _RECORD = "record"
@@ -41,6 +42,7 @@ class GatedHarmVector:
     Attributes:
         factors: B A of each linear layer, by its name.
         probe: the gate.
+        turns: finds what users say, each message of which the gate reads by itself.
         record: how it was made, and for which base.
         source: where it was found.
 
@@ -49,6 +51,7 @@ class GatedHarmVector:
 
     factors: Mapping[str, Factors]
     probe: Probe
+    turns: Turns
     record: GatedVectorRecord
     source: str = "a gated harm vector"
 
@@ -70,7 +73,10 @@ class GatedHarmVector:
     def scales(
         self, base: Any, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "rows length"]
     ) -> Float[Tensor, " rows"]:
-        """λ(x) of each prompt, fp32: one forward pass of the base over the prompts.
+        """λ(x) of each prompt, fp32: one forward pass of the base over what users say in it.
+
+        Each message is read by itself, as if it opened the conversation, and the one that looks most harmful decides.
+        A prompt without any (no chat template) is read whole.
 
         Args:
             base: the unedited model.
@@ -80,10 +86,14 @@ class GatedHarmVector:
         Raises:
             ValueError: as `prompt_states`.
         """
-        odds = self.probe.log_odds(base, input_ids, attention_mask)
+        kept = attention_mask.to(input_ids.device).bool()
+        said = [self.turns.of_user(row[mask].tolist()) for row, mask in zip(input_ids, kept, strict=True)]
+        ids, mask = _padded([message for messages in said for message in messages], input_ids.device)
+        odds = self.probe.log_odds(base, ids, mask)
         if not torch.isfinite(odds).all():
             raise ProsocialError("the gate reads hidden states that are not finite; the base is broken in this dtype")
-        return self.probe.openness(odds) * self.scale
+        most = torch.stack([one.max() for one in odds.split([len(messages) for messages in said])])
+        return self.probe.openness(most) * self.scale
 
     def content_hash(self) -> str:
         """SHA-256 over the factors and the gate; what the record says beside the thresholds is left out."""
@@ -170,8 +180,21 @@ class GatedHarmVector:
         unfit = [name for name, one in factors.items() if one.A.shape[0] != one.B.shape[1]]
         if unfit or not all(torch.isfinite(values).all() for values in [weight, bias, *tensors.values()]):
             raise ProsocialError(f"{file} holds factors that do not fit each other or are not finite; get it again")
+        try:
+            turns = Turns(**record.turns)
+        except TypeError as error:
+            raise ProsocialError(f"{file} does not say what stands around a user's messages ({error})") from error
         probe = Probe(record.layers, weight.numpy(), float(bias), record.threshold, record.full)
-        return cls(factors, probe, record, str(path_or_id))
+        return cls(factors, probe, turns, record, str(path_or_id))
+
+
+def _padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and their mask, padded on the left."""
+    length = max(map(len, rows))
+    ids, mask = torch.zeros(2, len(rows), length, dtype=torch.int64)
+    for at, row in enumerate(rows):
+        ids[at, length - len(row) :], mask[at, length - len(row) :] = torch.tensor(row), 1
+    return ids.to(device), mask.to(device)
 
 
 def _found(path_or_id: str | Path, revision: str | None, token: str | bool | None) -> Path:

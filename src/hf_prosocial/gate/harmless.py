@@ -56,29 +56,6 @@ def in_other_words(requests: Sequence[str], seed: int = 0) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def in_contexts(prompts: Sequence[str], seed: int = 0) -> list[list[dict[str, str]]]:
-    """Each prompt as a conversation: every second by itself, the others behind a system message or an earlier turn.
-
-    Earlier turns are harmless ones, or of people in need, with an answer that fits anything.
-    """
-    content, draw = _templates(), random.Random(seed)
-    turns = [*harmless_prompts(seed), *people_prompts(seed)]
-    found = []
-    for index, prompt in enumerate(prompts):
-        before: list[dict[str, str]] = []
-        if index % 4 == 1:
-            before = [_message("system", draw.choice(content["systems"]))]
-        elif index % 4 == 3:
-            answer = draw.choice(content["answers"])
-            before = [_message("user", draw.choice(turns)), _message("assistant", answer)]
-        found.append([*before, _message("user", prompt)])
-    return found
-
-
-def _message(role: str, text: str) -> dict[str, str]:
-    return {"role": role, "content": text}
-
-
 def _filled(template: str, most: int, draw: random.Random) -> Iterator[str]:
     slots: Mapping[str, Sequence[str]] = _templates()["slots"]
     names = list(dict.fromkeys(_SLOT.findall(template)))

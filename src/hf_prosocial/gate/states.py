@@ -43,8 +43,15 @@ def prompt_states(
             use_cache=False,
             output_hidden_states=True,
         ).hidden_states
-    rows = torch.arange(len(input_ids), device=input_ids.device)
+    return last_states(states, mask, layers)
+
+
+def last_states(
+    states: Sequence[Float[Tensor, "rows length width"]], mask: Int[Tensor, "rows length"], layers: Sequence[int]
+) -> Float[Tensor, "rows features"]:
+    """Those of each row's last token at some layers, side by side; fp32, on the mask's device."""
+    rows = torch.arange(len(mask), device=mask.device)
     # argmax finds the first of the largest: of the running count of tokens that is the last token.
     last = mask.cumsum(-1).argmax(-1)
     found = [states[layer][rows.to(states[layer].device), last.to(states[layer].device)] for layer in layers]
-    return torch.cat([values.float().to(input_ids.device) for values in found], dim=-1)
+    return torch.cat([values.float().to(mask.device) for values in found], dim=-1)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,18 @@ from hf_prosocial.arm import record_base
 from hf_prosocial.data import read_prompts
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import parse_fields, sha256
-from hf_prosocial.models import find_base, preferred_device
-from hf_prosocial.records import RECORDED_PACKAGES, GatedVectorRecord, Interval
+from hf_prosocial.models import find_base, preferred_device, prompt_text
+from hf_prosocial.records import RECORDED_PACKAGES, GatedVectorRecord
 
 from .contrast import contrast_factors
 from .features import default_layers, features_of
 from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
 from .gated_vector import GatedHarmVector
-from .harmless import harmless_prompts, in_contexts, in_other_words, people_prompts
+from .harmless import harmless_prompts, in_other_words, people_prompts
 from .probe import Probe
+from .turns import Turns
 
-Conversation = Sequence[dict[str, str]]
 LEARNED = ("harmful", "harmless", "people")
-UNSEEN: dict[str, Conversation] = {
-    "under another system message": (
-        {"role": "system", "content": "You are Ada, the assistant of a library. Help visitors in a calm, clear way."},
-    ),
-    "in a second turn": (
-        {"role": "user", "content": "Do you know a good recipe for soup?"},
-        {"role": "assistant", "content": "Yes: onions, carrots, lentils and stock, simmered for half an hour."},
-    ),
-}
-"""What held-out prompts are measured behind too; none of it stands in training."""
-UNSEEN_PROMPTS = 100
-"""Of each set."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -75,26 +62,19 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
     model, tokenizer = source.load(device=preferred_device())
     layers = tuple(recipe.layers) if recipe.layers else default_layers(model)
 
-    def read(texts: Sequence[str], before: Conversation = ()) -> Features:
-        return features_of(model, tokenizer, [[*before, {"role": "user", "content": text}] for text in texts], layers)
+    turns = Turns.of(tokenizer)
 
-    learned = {name: in_contexts(texts, recipe.seed) for name, texts in kinds.learned.items()}
-    probe = fit_probe(layers, *(features_of(model, tokenizer, learned[name], layers) for name in LEARNED))
-    # People in need come back, and bring along what was said before: each of them by itself and behind something else.
-    in_need = in_contexts(kinds.in_need + kinds.in_need[1:], recipe.seed)
-    probe = calibrated(probe, read(kinds.frightening), features_of(model, tokenizer, in_need, layers))
+    def read(texts: Sequence[str]) -> Features:
+        said = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in texts]
+        rows = [turns.of_user(row)[-1] for row in tokenizer(said, add_special_tokens=False)["input_ids"]]
+        return features_of(model, rows, layers)
 
-    def measured(before: Conversation = (), most: int | None = None) -> dict[str, Interval | float]:
-        sets = ({name: read(_some(rows, most), before) for name, rows in one.items()} for one in kinds.held_out)
-        return gate_figures(probe, *sets)
-
-    figures = measured()
-    for name, before in UNSEEN.items():
-        told = measured(before, UNSEEN_PROMPTS)
-        figures |= {f"{key}, {name}": value for key, value in told.items() if key.startswith("opens")}
-    record = _record(recipe, probe, kept, kinds, figures)
+    probe = fit_probe(layers, *(read(kinds.learned[name]) for name in LEARNED))
+    probe = calibrated(probe, read(kinds.frightening), read(kinds.in_need))
+    figures = gate_figures(probe, *({name: read(rows) for name, rows in some.items()} for some in kinds.held_out))
+    record = _record(recipe, probe, turns, kept, kinds, figures)
     record_base(record, model, tokenizer, recipe.base)
-    GatedHarmVector(factors, probe, record, recipe.out).with_scale(recipe.scale).save_pretrained(recipe.out)
+    GatedHarmVector(factors, probe, turns, record, recipe.out).with_scale(recipe.scale).save_pretrained(recipe.out)
     return GatedHarmVector.from_pretrained(recipe.out)
 
 
@@ -147,11 +127,6 @@ def _key(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _some(texts: Sequence[str], most: int | None) -> Sequence[str]:
-    """As many, spread evenly."""
-    return texts if most is None else texts[:: max(1, len(texts) // most)][:most]
-
-
 def by_name(files: Sequence[str]) -> dict[str, list[str]]:
     """What the user says last in each prompt of some files; where prompts are labelled, of the safe ones alone."""
     return {Path(file).stem: _last_turns(file) for file in files}
@@ -167,7 +142,9 @@ def _last_turns(file: str) -> list[str]:
     return [prompt.conversation[-1][1] for prompt in prompts if prompt.label in (None, "safe")]
 
 
-def _record(recipe: GateRecipe, probe: Probe, kept: float, kinds: _Kinds, figures: dict[str, Any]) -> GatedVectorRecord:
+def _record(
+    recipe: GateRecipe, probe: Probe, turns: Turns, kept: float, kinds: _Kinds, figures: dict[str, Any]
+) -> GatedVectorRecord:
     files = recipe.harmful + recipe.harmless + recipe.people + recipe.calibration + recipe.people_calibration
     return GatedVectorRecord(
         scale=recipe.scale,
@@ -177,6 +154,7 @@ def _record(recipe: GateRecipe, probe: Probe, kept: float, kinds: _Kinds, figure
         layers=probe.layers,
         threshold=probe.threshold,
         full=probe.full,
+        turns=asdict(turns),
         prompts={Path(file).name: sha256(Path(file)) for file in files},
         counts={name: len(texts) for name, texts in kinds.learned.items()}
         | {"frightening, for calibration": len(kinds.frightening), "people, for calibration": len(kinds.in_need)},

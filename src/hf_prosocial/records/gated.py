@@ -21,6 +21,7 @@ class GatedVectorRecord(Record):
         kept: share of the contrast's squared norm that the factors hold; 1 where nothing was cut off.
         layers: whose hidden states the gate reads.
         threshold, full: log-odds from which on it begins to open, and is fully open.
+        turns: the tokens around what a user says, by which it is found in a conversation.
         prompts: SHA-256 of each file of prompts that the gate was trained on, by its name.
         counts: how many prompts of each kind.
         figures: the gate's, on prompts that it was not trained on, by name.
@@ -34,6 +35,7 @@ class GatedVectorRecord(Record):
     layers: tuple[int, ...]
     threshold: float
     full: float
+    turns: dict[str, tuple[int, ...]]
     prompts: dict[str, str]
     counts: dict[str, int]
     figures: dict[str, Interval | Number]
