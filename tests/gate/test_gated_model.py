@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.gates import edited_in_place, gated_vector, probe_between, states_alone
 from support.models import PAD, random_arm, random_base
+from transformers import pipeline
 
 from hf_prosocial import GuidedModel, Preference, ProsocialError, ProSocialProcessor
 from hf_prosocial.decoding import GatedModel
-from hf_prosocial.gate import GatedHarmVector
+from hf_prosocial.gate import Factors, GatedHarmVector, LowRankUpdate
+from hf_prosocial.models import prompt_batch
 
 EXACT = ("llama", "gpt2", "qwen2", "gemma3")
 
@@ -186,17 +188,6 @@ def test_a_vector_of_another_base_is_refused(saved_arm, tokenizer):
         GatedModel(other, vector)
 
 
-def test_experts_that_see_tokens_without_their_rows_are_refused():
-    base = random_base("mixtral", seed=3)
-    ids, mask = prompts(5)
-    vector = gated_vector(base, probe_between(base, ids, mask))
-    linear = [name for name in vector.factors if "expert" in name or "gate" in name]
-    if not linear:
-        pytest.skip("this version keeps experts in one tensor, which no vector can name")
-    with pytest.raises(ProsocialError, match="experts of a mixture"):
-        GatedModel(base, vector)(input_ids=ids, attention_mask=mask)
-
-
 def test_threads_do_not_share_an_open_gate():
     from concurrent.futures import ThreadPoolExecutor
 
@@ -212,3 +203,71 @@ def test_threads_do_not_share_an_open_gate():
         for _ in range(5):
             for got, expected in zip(pool.map(reply, range(4)), alone, strict=True):
                 assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_return_sequences": 3, "do_sample": True, "top_k": 1},
+        {"num_beams": 2, "num_return_sequences": 2},
+        {"cache_implementation": "static"},
+        {"use_cache": False},
+        {"prompt_lookup_num_tokens": 2},
+        {"assistant": True},
+    ],
+    ids=str,
+)
+def test_every_way_of_generating_gives_the_edited_models_tokens(options):
+    base = random_base("llama", seed=3)
+    ids, mask = torch.randint(3, 60, (1, 9), generator=torch.Generator().manual_seed(2)), torch.ones(1, 9).long()
+    probe = probe_between(base, ids, mask).opening(-1e9, -1e9)
+    vector = gated_vector(base, probe, scale=0.6)
+    edited = edited_in_place(copy.deepcopy(base), vector, 0.6)
+    options = {"max_new_tokens": 8, "attention_mask": mask} | options
+    if options.pop("assistant", False):
+        options["assistant_model"] = random_base("llama", seed=3)
+    got, expected = (model.generate(ids, **options) for model in (GatedModel(base, vector), edited))
+    assert torch.equal(got, expected)
+    assert not torch.equal(got, base.generate(ids, **options))
+
+
+def test_a_pipeline_answers_a_chat_behind_the_gate(tokenizer):
+    base = random_base("llama", seed=3)
+    said = [[{"role": "user", "content": text}] for text in ("hello", "i am sad", "tell me", "what is it")]
+    rows = prompt_batch(tokenizer, said)
+    vector = gated_vector(base, probe_between(base, rows.input_ids, rows.attention_mask))
+    opens = opened(base, vector, rows.input_ids, rows.attention_mask) > 0
+    plain, gated = (
+        pipeline("text-generation", model=model, tokenizer=tokenizer)(said, max_new_tokens=6, do_sample=False)
+        for model in (base, GatedModel(base, vector))
+    )
+    for is_open, one, other in zip(opens.tolist(), plain, gated, strict=True):
+        assert (one != other) == is_open
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_a_shut_gate_is_the_base_and_an_open_one_the_edit_but_for_rounding(dtype):
+    base = random_base("llama", seed=3, dtype=dtype)
+    ids, mask = prompts(5)
+    vector = gated_vector(base, probe_between(base, ids, mask), scale=0.7)
+    scales = opened(base, vector, ids, mask)
+    edited = edited_in_place(copy.deepcopy(base).float(), vector, 0.7)
+    with torch.no_grad():
+        got = GatedModel(base, vector)(input_ids=ids, attention_mask=mask).logits
+        plain, safe = (model(input_ids=ids, attention_mask=mask).logits for model in (base, edited))
+    assert torch.equal(got[scales == 0], plain[scales == 0])
+    assert (got[scales > 0].float() - safe[scales > 0]).abs().mean() < 0.1
+
+
+def test_what_one_layer_alone_cannot_tell_is_refused():
+    layers = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    update = LowRankUpdate(layers, {"0": Factors(torch.ones(2, 4), torch.ones(3, 2))})
+    x = torch.randn(2, 5, 4)
+    plain = layers(x)
+    with update.subtracting(torch.tensor([1.0, 0.0]), of_rows=2):
+        changed = layers(x)
+        with pytest.raises(ProsocialError, match="experts of a mixture"):
+            layers(x.flatten(0, 1))
+    assert torch.equal(changed[1], plain[1])
+    torch.testing.assert_close(changed[0], plain[0] - x[0] @ torch.ones(4, 3) * 2)
+    assert torch.equal(layers(x), plain)

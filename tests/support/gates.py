@@ -38,7 +38,8 @@ def probe_between(base, ids, mask, *, layers=(1, 2), seed=0):
     width = len(layers) * base.config.hidden_size
     probe = Probe(layers, draw.normal(size=width).astype(np.float32), 0.1)
     odds = probe.log_odds(base, ids, mask)
-    return probe.opening(float(odds.median()), float(odds.median()))
+    middle = float(odds.quantile(0.5))
+    return probe.opening(middle, middle)
 
 
 def gated_vector(base, probe, *, scale=1.0, seed=0, r=2):
