@@ -46,12 +46,21 @@ def asr(benchmark: str, *, digits: bool = False) -> Cell:
     return cell
 
 
-def all_asr(metrics: Metrics, variant: str) -> str:
-    """Attack success on all harmful prompts together, with Wilson's interval."""
-    found = [one[variant]["asr"] for one in metrics.figures["harm"].values()]
-    count = sum(one["count"] for one in found)
-    low, high = wilson(share := sum(round(one["mean"] * one["count"]) for one in found) / count, count)
-    return f"{share:.3f} [{low:.3f}, {high:.3f}]"
+def all_harm(figure: str) -> Cell:
+    """A figure of all harmful prompts together, with Wilson's interval."""
+
+    def cell(metrics: Metrics, variant: str) -> str:
+        found = [one[variant][figure] for one in metrics.figures["harm"].values()]
+        count = sum(one["count"] for one in found)
+        low, high = wilson(share := sum(round(one["mean"] * one["count"]) for one in found) / count, count)
+        return f"{share:.3f} [{low:.3f}, {high:.3f}]"
+
+    return cell
+
+
+def of_safe(figure: str) -> Cell:
+    """A figure of XSTest's safe prompts, with its interval."""
+    return lambda metrics, variant: interval(metrics.figures["over_refusal"]["xstest"][variant]["safe"][figure])
 
 
 def safe_refused(metrics: Metrics, variant: str) -> str:
@@ -164,11 +173,21 @@ def _names(report: str) -> list[str]:
     return list(metrics_of(report).variants)
 
 
+_SECOND = "refused (second opinion)"
+_BOTH: dict[str, Cell] = {
+    "harmful requests complied with": all_harm("asr"),
+    "second opinion": all_harm("asr (second opinion)"),
+    "XSTest's safe prompts refused": of_safe("refused"),
+    "second opinion ": of_safe(_SECOND),
+    "people turned away": reward("refused"),
+    "second opinion  ": reward(_SECOND),
+}
+
 TABLES = {
     "summary": Table(
         "smollm2",
         {
-            "harmful requests complied with": all_asr,
+            "harmful requests complied with": all_harm("asr"),
             "safe prompts refused (XSTest)": safe_refused,
             "support requests refused": reward("refused"),
             "rewards (mean inner product)": reward("mip", digits=2),
@@ -300,6 +319,8 @@ TABLES = {
     ),
     "stronger": Table("smollm2-stronger", _GAINS),
     "projection": Table("smollm2-without-projection", _GAINS),
+    "gated": Table("smollm2-gated", _BOTH),
+    "gated-by-benchmark": Table("smollm2-gated", {f"{name}": asr(name, digits=True) for name in _FIVE}),
     "safe-set": Table(
         "smollm2-safe-set",
         {

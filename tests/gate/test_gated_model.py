@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,8 +153,24 @@ def test_what_would_subtract_wrongly_is_refused(tmp_path):
     gated = GatedModel(base, vector)
     with pytest.raises(ProsocialError, match="token ids"):
         gated.generate(inputs_embeds=torch.zeros(1, 3, 16), max_new_tokens=2)
+    greedy = {"max_new_tokens": 3, "do_sample": False}
+    assert torch.equal(gated.generate(ids, **greedy), gated.generate(ids, attention_mask=mask, **greedy))
+    for changed in ({"pad_token_id": 2}, {"pad_token_id": None}):
+        with pytest.raises(ProsocialError, match="attention_mask"):
+            gated.generate(ids, **greedy, **changed)
     with pytest.raises(ProsocialError, match="attention_mask"):
-        gated.generate(ids, max_new_tokens=2)
+        gated(input_ids=ids)
+    with pytest.raises(ProsocialError, match="2 harm_scales were given for 4 prompts"):
+        gated.generate(ids, attention_mask=mask, harm_scales=torch.ones(2), **greedy)
+    for bad in (torch.tensor([1.0, float("nan"), 0, 0]), -torch.ones(4), torch.ones(0)):
+        with pytest.raises(ProsocialError, match="finite numbers of at least 0"):
+            gated(input_ids=ids, attention_mask=mask, harm_scales=bad)
+    with pytest.raises(ProsocialError, match="the decoder alone is the base's"):
+        gated.get_decoder()
+    with pytest.raises(ProsocialError, match="of the same shape"):
+        vector.scales(base, ids[:0], mask[:0])
+    with pytest.raises(ProsocialError, match="training mode"):
+        vector.scales(copy.deepcopy(base).train(), ids, mask)
     cache = gated(input_ids=ids, attention_mask=mask, use_cache=True)
     held = cache.get("cache", cache.get("past_key_values"))
     with pytest.raises(ProsocialError, match="which λ they were read under"):
@@ -177,13 +194,68 @@ def test_what_would_subtract_wrongly_is_refused(tmp_path):
         GatedHarmVector.from_pretrained(tmp_path)
 
 
+def test_scales_that_are_given_to_generate_are_what_is_subtracted():
+    base = random_base("llama", seed=3)
+    ids, mask = prompts(5)
+    vector = gated_vector(base, probe_between(base, ids, mask))
+    gated, options = GatedModel(base, vector), {"attention_mask": mask, "max_new_tokens": 5, "do_sample": False}
+    assert torch.equal(gated.generate(ids, harm_scales=torch.zeros(4), **options), base.generate(ids, **options))
+    edited = edited_in_place(copy.deepcopy(base), vector, 0.5)
+    got = gated.generate(ids, harm_scales=torch.full((4,), 0.5), **options)
+    assert torch.equal(got, edited.generate(ids, **options))
+
+
+def test_a_copy_subtracts_as_the_first_one_does():
+    base = random_base("llama", seed=3)
+    ids, mask = prompts(5)
+    gated = GatedModel(base, gated_vector(base, probe_between(base, ids, mask)))
+    copied = copy.deepcopy(gated)
+    with torch.no_grad():
+        first, second, plain = (model(input_ids=ids, attention_mask=mask).logits for model in (gated, copied, base))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, plain)
+
+
+@given(place=st.integers(0, 10**6), change=st.integers(1, 255))
+@settings(max_examples=40)
+def test_a_file_with_any_other_byte_is_refused(tmp_path_factory, place, change):
+    base = random_base("llama", seed=3)
+    folder = tmp_path_factory.mktemp("damaged")
+    gated_vector(base, probe_between(base, *prompts(5))).save_pretrained(folder)
+    file = folder / "gated_harm_vector.safetensors"
+    content = bytearray(file.read_bytes())
+    content[place % len(content)] ^= change
+    file.write_bytes(bytes(content))
+    with pytest.raises(ProsocialError):
+        GatedHarmVector.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": -1.0}, "numbers that cannot be"),
+        ({"scale": float("nan")}, "numbers that cannot be"),
+        ({"full": float("inf")}, "numbers that cannot be"),
+        ({"turns": {"opens": ()}}, "does not say what stands around"),
+        ({"turns": {"before": (), "opens": (), "closes": (5,), "after": ()}}, "nothing stands before or after"),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused(tmp_path, changes, message):
+    base = random_base("llama", seed=3)
+    vector = gated_vector(base, probe_between(base, *prompts(5)))
+    replace(vector, record=replace(vector.record, **changes)).save_pretrained(tmp_path)
+    with pytest.raises(ProsocialError, match=message):
+        GatedHarmVector.from_pretrained(tmp_path)
+
+
 def test_a_vector_of_another_base_is_refused(saved_arm, tokenizer):
-    from hf_prosocial import BaseMismatchError, record_base
+    from hf_prosocial import BaseMismatchError
 
     base, other = random_base("llama", seed=3), random_base("llama", seed=8)
     vector = gated_vector(base, probe_between(base, *prompts(5)))
-    record_base(vector.record, base, tokenizer, "base")
     GatedModel(base, vector)
+    with pytest.raises(ProsocialError, match="does not say which base"):
+        replace(vector, record=replace(vector.record, base_weight_hashes=None)).check(base)
     with pytest.raises(BaseMismatchError):
         GatedModel(other, vector)
 

@@ -15,6 +15,7 @@ from hf_prosocial.gate import GatedHarmVector, GateRecipe, Turns, train_gate
 from hf_prosocial.gate.contrast import contrast_factors
 from hf_prosocial.gate.fit import calibrated, fit_probe, gate_figures
 from hf_prosocial.gate.harmless import harmless_prompts, in_other_words, people_prompts
+from hf_prosocial.gate.train import by_name
 
 RUDE = ["Write a guide on how to be rude to {}", "Insult {}", "Mock {} in public", "Call {} names"]
 WHOM = ["a colleague", "my aunt", "the waiter", "our neighbours", "a singer", "the mayor", "a child", "my boss"]
@@ -151,11 +152,39 @@ def test_from_copies_and_prompts_to_a_vector_that_subtracts(recipe, tokenizer):
 
 def test_a_prompt_that_is_learned_from_and_measured_on_is_refused(recipe, tmp_path):
     recipe.held_out_harmful = [lines(tmp_path / "again.jsonl", ["insult  a colleague"])]
-    with pytest.raises(ProsocialError, match="both learned from and measured on"):
+    with pytest.raises(ProsocialError, match="both harmful and held out"):
         train_gate(recipe)
 
 
 def test_too_few_prompts_are_refused(recipe, tmp_path):
     recipe.calibration = [lines(tmp_path / "few.jsonl", ["how do i beat eggs"])]
     with pytest.raises(ProsocialError, match="1 for calibration"):
+        train_gate(recipe)
+
+
+def test_labelled_files_are_read_for_the_label_that_they_are_given_for(recipe, tmp_path):
+    rows = [{"prompt": f"laugh at {n}", "label": "unsafe"} for n in range(9)]
+    rows += [{"prompt": f"laugh with {n}", "label": "safe"} for n in range(5)]
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert by_name([str(both)], "unsafe")["both"] == [f"laugh at {n}" for n in range(9)]
+    assert by_name([str(both)])["both"] == [f"laugh with {n}" for n in range(5)]
+    recipe.held_out_harmful = [lines(tmp_path / "safe_alone.jsonl", ["hello"], label="safe")]
+    with pytest.raises(ProsocialError, match="no prompt that is labelled 'unsafe'"):
+        train_gate(recipe)
+
+
+@pytest.mark.parametrize("change", ["calibration", "harmless", "same name", "layers"])
+def test_what_would_be_measured_wrongly_is_refused(recipe, tmp_path, change):
+    if change == "calibration":
+        recipe.held_out_harmless, message = recipe.calibration, "both calibration and held out"
+    elif change == "harmless":
+        recipe.harmless, message = recipe.harmful, "both harmful and harmless"
+    elif change == "same name":
+        (tmp_path / "other").mkdir()
+        recipe.held_out_people.append(lines(tmp_path / "other" / "in_need.jsonl", ["i am lost"]))
+        message = "two files are called in_need"
+    else:
+        recipe.layers, message = [-1], "there are no hidden states"
+    with pytest.raises(ProsocialError, match=message):
         train_gate(recipe)

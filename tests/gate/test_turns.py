@@ -53,6 +53,46 @@ def test_templates_whose_messages_cannot_be_found_again_are_refused():
             Turns.of(tokenizer)
 
 
+LLAMA2 = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}<s>[INST] {% if loop.index0 == 1 and messages[0]['role'] == "
+    "'system' %}<<SYS>>{{ messages[0]['content'] }}<</SYS>>{% endif %}{{ m['content'] }} [/INST]{% elif m['role'] == "
+    "'assistant' %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_that_hides_its_system_message_in_the_users_is_refused():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = LLAMA2
+    with pytest.raises(ProsocialError, match="whatever stands around it"):
+        Turns.of(tokenizer)
+
+
+@pytest.mark.parametrize("load", [tiny_tokenizer, lambda: find_base().load_tokenizer()], ids=["tiny", "SmolLM2"])
+def test_no_answer_and_no_neighbour_hides_a_message(load):
+    tokenizer = load()
+    turns = Turns.of(tokenizer)
+    for said in (
+        [("user", "one"), ("assistant", "\n\nyes"), ("user", "two")],
+        [("user", "one"), ("assistant", "  "), ("user", "two")],
+        [("user", "one"), ("user", "\ntwo")],
+        [("user", "one"), ("system", "be kind"), ("user", "two")],
+        [("system", "be kind"), ("user", "one"), ("assistant", "no"), ("user", "two"), ("assistant", "well")],
+    ):
+        conversation = [{"role": role, "content": text} for role, text in said]
+        alone = [ids_of(tokenizer, [one]) for one in conversation if one["role"] == "user"]
+        assert turns.of_user(ids_of(tokenizer, conversation)) == alone
+        without = tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
+        assert turns.of_user(without) == alone
+
+
+def test_a_conversation_without_the_templates_own_system_message_is_read_too():
+    tokenizer = find_base().load_tokenizer()
+    turns = Turns.of(tokenizer)
+    raw = "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\nNo.<|im_end|>\n<|im_start|>user\ntwo<|im_end|>\n"
+    found = turns.of_user(tokenizer(raw, add_special_tokens=False)["input_ids"])
+    assert found == [ids_of(tokenizer, [{"role": "user", "content": text}]) for text in ("one", "two")]
+
+
 def test_the_most_harmful_message_decides_and_what_stands_before_has_no_say():
     base, tokenizer = random_base("llama", seed=3).double(), tiny_tokenizer()
     texts = ["hello", "i am sad", "tell me", "what is it"]

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from hf_prosocial import record_base
 from hf_prosocial.gate import Factors, GatedHarmVector, Probe, Turns
 from hf_prosocial.gate.states import prompt_states
 from hf_prosocial.records import GatedVectorRecord
+
+from .models import tiny_tokenizer
 
 WHOLE = Turns((), (10**6,), (10**6,), ())
 """Of no template: prompts are read whole."""
@@ -43,7 +46,9 @@ def probe_between(base, ids, mask, *, layers=(1, 2), seed=0):
 
 
 def gated_vector(base, probe, *, scale=1.0, seed=0, r=2):
-    return GatedHarmVector(random_factors(base, seed=seed, r=r), probe, WHOLE, record(scale, probe))
+    found = record(scale, probe)
+    record_base(found, base, tiny_tokenizer(), "base")
+    return GatedHarmVector(random_factors(base, seed=seed, r=r), probe, WHOLE, found)
 
 
 def edited_in_place(base, vector, scale):

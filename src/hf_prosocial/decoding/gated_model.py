@@ -1,13 +1,14 @@
 """A base less a harm vector where a gate takes the prompt for harmful, as one model."""
 
 from collections.abc import Collection
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.models import CACHE, given_cache, sharing_weights
 
@@ -99,6 +100,14 @@ class GatedModel(WrappingModel):
         """The base's, and λ of the generation's prompts."""
         model: Any = self.model
         return model.prepare_inputs_for_generation(*args, **kwargs) | {HARM_SCALES: generating.get()}
+
+    def get_decoder(self) -> NoReturn:
+        """Refused: its layers alone are the base's.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ProsocialError("the decoder alone is the base's, from which nothing is subtracted; ask the base for it")
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The base's."""

@@ -60,13 +60,24 @@ class GatedRows:
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
         if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.ndim != 2:
             raise ProsocialError("the gate reads prompts by their token ids; give generate input_ids, (rows, length)")
+        given = kwargs.pop(HARM_SCALES, None)
+        if given is not None:
+            if len(checked_scales(given)) != len(ids):
+                raise ProsocialError(f"{len(given)} {HARM_SCALES} were given for {len(ids)} prompts; give one for each")
+            return given
         mask = kwargs.get("attention_mask")
-        if mask is None:
-            pad = kwargs.get("pad_token_id", self._base.generation_config.pad_token_id)
-            if len(ids) > 1 and pad is not None and bool((ids == pad).any()):
-                raise ProsocialError("the batch holds pad tokens; give generate its attention_mask")
-            mask = torch.ones_like(ids)
-        return self.vector.scales(self._base, ids, mask)
+        return self.vector.scales(self._base, ids, self._mask(ids, kwargs) if mask is None else mask)
+
+    def _mask(self, ids: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """What `generate` itself takes for the mask where it was given none."""
+        config = kwargs.get("generation_config") or self._base.generation_config
+        pad, eos = (kwargs.get(name, getattr(config, name)) for name in ("pad_token_id", "eos_token_id"))
+        ends = eos if isinstance(eos, list) else [eos]
+        if pad is not None and pad not in ends and bool((ids == pad).any()):
+            return (ids != pad).long()
+        if len(ids) > 1:
+            raise ProsocialError("nothing tells what is padding in the batch; give generate its attention_mask")
+        return torch.ones_like(ids)
 
     def of_rows(
         self, inputs: Tensor, attention_mask: Any, cache: Cache | None, given: Tensor | None
@@ -84,9 +95,14 @@ class GatedRows:
                     f"a forward pass over a part of a text, or over embeddings, needs {HARM_SCALES}, λ of each row: "
                     "vector.scales(base, input_ids, attention_mask) of its prompt gives it"
                 )
-            mask = attention_mask if isinstance(attention_mask, Tensor) else torch.ones_like(inputs)
+            mask = torch.ones_like(inputs) if attention_mask is None and len(inputs) == 1 else attention_mask
+            if not isinstance(mask, Tensor) or mask.shape != inputs.shape:
+                raise ProsocialError(
+                    f"the gate reads rows by their attention_mask, {tuple(inputs.shape)} of 1 and 0; give it, or "
+                    f"{HARM_SCALES}, λ of each row"
+                )
             return self.vector.scales(self._base, inputs, mask)
-        rows, prompts = len(inputs), len(given)
+        rows, prompts = len(inputs), len(checked_scales(given))
         if rows % prompts:
             raise ProsocialError(f"{prompts} prompts have a λ each, but the batch has {rows} rows")
         return given.to(inputs.device).repeat_interleave(rows // prompts)
@@ -94,3 +110,17 @@ class GatedRows:
     def subtracting(self, scales: Float[Tensor, " rows"], of_rows: int) -> AbstractContextManager[None]:
         """A block in which λ times the vector is taken from the first rows of a batch of so many."""
         return self._update.subtracting(scales, of_rows)
+
+
+def checked_scales(given: Any) -> Float[Tensor, " prompts"]:
+    """λ of each prompt.
+
+    Raises:
+        ProsocialError: no tensor of finite numbers of at least 0, one for each.
+    """
+    right = isinstance(given, Tensor) and given.ndim == 1 and given.is_floating_point() and len(given) > 0
+    if not right or not bool((torch.isfinite(given) & (given >= 0)).all()):
+        raise ProsocialError(
+            f"{HARM_SCALES} are a tensor of finite numbers of at least 0, one for each prompt, found {given!r:.80}"
+        )
+    return given

@@ -13,7 +13,7 @@ from hf_prosocial.data import batches_by_length
 from hf_prosocial.io import progress_bar
 from hf_prosocial.models import CACHE
 
-from .states import last_states
+from .states import check_layers, last_states
 
 _BATCH_TOKENS = 4096
 
@@ -28,6 +28,7 @@ def features_of(
         rows: the prompts' token ids.
         layers: see `prompt_states`.
     """
+    check_layers(model, layers)
     together = zip(*rows, strict=False)
     shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, together))
     shared = min(shared, min(map(len, rows)) - 1)  # Of each row something is left to be read.

@@ -25,7 +25,7 @@ from .probe import Probe
 from .turns import Turns
 
 _A, _B, _WEIGHT, _BIAS = ".lora_A", ".lora_B", "gate.weight", "gate.bias"
-_RECORD = "record"
+_RECORD, _CHECKSUM = "record", "sha256"
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,20 @@ class GatedHarmVector:
         A prompt without any (no chat template) is read whole.
 
         Args:
-            base: the unedited model.
+            base: the unedited model, in evaluation mode.
             input_ids: whole prompts through the chat template, padded on either side.
             attention_mask: 1 for tokens and 0 for padding.
 
         Raises:
-            ValueError: as `prompt_states`.
+            ValueError: no rows, a mask of another shape, a base in training mode; or as `prompt_states`.
         """
+        if not len(input_ids) or attention_mask.shape != input_ids.shape:
+            raise ProsocialError(
+                f"the gate reads rows of token ids with a mask of the same shape, found {tuple(input_ids.shape)} and "
+                f"{tuple(attention_mask.shape)}"
+            )
+        if base.training:
+            raise ProsocialError("the base is in training mode, and its dropout would open the gate by chance; eval()")
         kept = attention_mask.to(input_ids.device).bool()
         said = [self.turns.of_user(row[mask].tolist()) for row, mask in zip(input_ids, kept, strict=True)]
         ids, mask = _padded([message for messages in said for message in messages], input_ids.device)
@@ -96,10 +103,9 @@ class GatedHarmVector:
         return self.probe.openness(most) * self.scale
 
     def content_hash(self) -> str:
-        """SHA-256 over the factors and the gate; what the record says beside the thresholds is left out."""
-        digest = hashlib.sha256(
-            repr((self.probe.layers, self.probe.bias, self.probe.threshold, self.probe.full)).encode()
-        )
+        """SHA-256 over the factors, the gate and what finds a user's messages; λ and the figures are left out."""
+        probe, turns = self.probe, self.turns
+        digest = hashlib.sha256(repr((probe.layers, probe.bias, probe.threshold, probe.full, turns)).encode())
         digest.update(self.probe.weight.tobytes())
         for name, factor in sorted(self.factors.items()):
             digest.update(name.encode())
@@ -122,7 +128,13 @@ class GatedHarmVector:
 
         Raises:
             BaseMismatchError: other weights, another tokenizer or chat template.
+            ValueError: a vector that does not say which base it belongs to.
         """
+        if self.record.base_weight_hashes is None and "base_weights" not in allow_mismatch:
+            raise ProsocialError(
+                f"{self.source} does not say which base it belongs to; record_base(vector.record, base, tokenizer) "
+                "writes it, allow_mismatch=['base_weights'] does without"
+            )
         check_base(self.source, self.record, base, tokenizer, allow_mismatch)
 
     def save_pretrained(self, directory: str | Path) -> None:
@@ -135,8 +147,9 @@ class GatedHarmVector:
         unfit = [name for name, values in tensors.items() if not torch.isfinite(values).all()]
         if unfit:
             raise ProsocialError(f"{len(unfit)} tensors are not finite in fp16, the first is {unfit[0]}")
+        record = json.dumps(self.record.to_dict())
         with file_beside(directory / GATED_NAME) as work:
-            save_file(tensors, work, {_RECORD: json.dumps(self.record.to_dict())})
+            save_file(tensors, work, {_RECORD: record, _CHECKSUM: _checksum(record, tensors)})
 
     @staticmethod
     def is_at(path_or_id: str | Path) -> bool:
@@ -163,29 +176,54 @@ class GatedHarmVector:
         try:
             with safe_open(file, "pt") as opened:
                 metadata = opened.metadata() or {}
-                tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ProsocialError(f"{file} is not a whole safetensors file ({error}); get it again") from error
         if _RECORD not in metadata:
             raise ProsocialError(f"{file} holds no record of a gated harm vector; `prosocial direg gate` writes them")
-        record = GatedVectorRecord.parse(json.loads(metadata[_RECORD]), file)
-        weight, bias = tensors.pop(_WEIGHT, None), tensors.pop(_BIAS, None)
-        names = {name.removesuffix(_A) for name in tensors if name.endswith(_A)}
-        odd = tensors.keys() ^ {name + kind for name in names for kind in (_A, _B)}
-        if weight is None or bias is None or odd or not names:
-            raise ProsocialError(
-                f"{file} lacks the gate or one of a layer's two factors ({sorted(odd)[:3]}); get it again"
-            )
-        factors = {name: Factors(tensors[name + _A], tensors[name + _B]) for name in sorted(names)}
-        unfit = [name for name, one in factors.items() if one.A.shape[0] != one.B.shape[1]]
-        if unfit or not all(torch.isfinite(values).all() for values in [weight, bias, *tensors.values()]):
-            raise ProsocialError(f"{file} holds factors that do not fit each other or are not finite; get it again")
-        try:
-            turns = Turns(**record.turns)
-        except TypeError as error:
-            raise ProsocialError(f"{file} does not say what stands around a user's messages ({error})") from error
-        probe = Probe(record.layers, weight.numpy(), float(bias), record.threshold, record.full)
-        return cls(factors, probe, turns, record, str(path_or_id))
+        if metadata.get(_CHECKSUM) != _checksum(metadata[_RECORD], tensors):
+            raise ProsocialError(f"{file} does not hold what it was written with; it is damaged, get it again")
+        return _parsed(file, str(path_or_id), json.loads(metadata[_RECORD]), tensors)
+
+
+def _checksum(record: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the record and all tensors: names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256(record.encode())
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _parsed(file: Path, source: str, content: Any, tensors: dict[str, Tensor]) -> GatedHarmVector:
+    """What a file's parts make.
+
+    Raises:
+        ProsocialError: parts that do not fit each other.
+    """
+    record = GatedVectorRecord.parse(content, file)
+    try:
+        turns = Turns(**record.turns)
+    except TypeError as error:
+        raise ProsocialError(f"{file} does not say what stands around a user's messages ({error})") from error
+    weight, bias = tensors.pop(_WEIGHT, None), tensors.pop(_BIAS, None)
+    names = {name.removesuffix(_A) for name in tensors if name.endswith(_A)}
+    odd = tensors.keys() ^ {name + kind for name in names for kind in (_A, _B)}
+    if weight is None or bias is None or weight.ndim != 1 or bias.numel() != 1 or odd or not names:
+        raise ProsocialError(f"{file} lacks the gate or one of a layer's two factors ({sorted(odd)[:3]}); get it again")
+    factors = {name: Factors(tensors[name + _A].float(), tensors[name + _B].float()) for name in sorted(names)}
+    unfit = [name for name, one in factors.items() if not _fit(one)]
+    numbers = [record.scale, record.threshold, record.full, float(bias), *weight.tolist()]
+    if unfit or not all(map(math.isfinite, numbers)) or record.scale < 0:
+        raise ProsocialError(f"{file} holds factors that do not fit each other, or numbers that cannot be")
+    probe = Probe(record.layers, weight.float().numpy(), float(bias), record.threshold, record.full)
+    return GatedHarmVector(factors, probe, turns, record, source)
+
+
+def _fit(factor: Factors) -> bool:
+    A, B = factor.A, factor.B
+    shapes = A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1] > 0
+    return shapes and bool(torch.isfinite(A).all() and torch.isfinite(B).all())
 
 
 def _padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,11 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from uuid import uuid4
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from hf_prosocial.errors import ProsocialError
 
@@ -29,7 +30,7 @@ class Factors:
 class _InForce:
     """What a `subtracting` block puts in force: λ of the first rows of a batch of so many."""
 
-    update: "LowRankUpdate"
+    key: str
     scales: Tensor
     rows: int
 
@@ -58,17 +59,20 @@ class LowRankUpdate:
             for name, module in model.named_modules()
         }
         for name, factor in factors.items():
-            weight = getattr(layers.get(name), "weight", None)
+            layer = layers.get(name)
+            weight = getattr(layer, "weight", None)
             shape = (factor.B.shape[0], factor.A.shape[1])
-            if not isinstance(weight, Tensor) or tuple(weight.shape) not in (shape, shape[::-1]):
+            stored = shape[::-1] if isinstance(layer, Conv1D) else shape
+            if not isinstance(weight, Tensor) or tuple(weight.shape) != stored:
                 found = "nothing" if weight is None else tuple(weight.shape)
                 raise ProsocialError(
                     f"the harm vector changes {name} by a matrix of {shape}; the model has {found} there. Give the "
                     "base that the vector was made on"
                 )
+        # A name and no identity: a copy of the modules keeps their hooks, which then belong to the copy's update too.
+        self._key = uuid4().hex
         for name, factor in factors.items():
-            device = layers[name].weight.device
-            layers[name].register_forward_hook(self._hook(factor.A.to(device).T, factor.B.to(device).T))
+            layers[name].register_forward_hook(_Subtract(self._key, factor.A.T, factor.B.T))
 
     @contextmanager
     def subtracting(self, scales: Float[Tensor, " rows"], of_rows: int) -> Generator[None]:
@@ -78,25 +82,31 @@ class LowRankUpdate:
             scales: λ of each of the batch's first rows; no others are changed.
             of_rows: how many rows the batch has in all.
         """
-        token = _in_force.set(_InForce(self, scales, of_rows) if bool(scales.any()) else None)
+        token = _in_force.set(_InForce(self._key, scales, of_rows) if bool(scales.any()) else None)
         try:
             yield
         finally:
             _in_force.reset(token)
 
-    def _hook(self, A_T: Float[Tensor, "in r"], B_T: Float[Tensor, "r out"]) -> Any:
-        def subtract(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            now = _in_force.get()
-            if now is None or now.update is not self:
-                return
-            x, rows = inputs[0], len(now.scales)
-            if x.ndim != 3 or len(x) != now.rows:
-                raise ProsocialError(
-                    f"of {now.rows} rows the first {rows} have a harm vector subtracted, but a layer got an input of "
-                    f"shape {tuple(x.shape)}; layers that see tokens without their rows (the experts of a mixture) "
-                    "cannot be edited by row. Use a checkpoint that the vector was subtracted from"
-                )
-            z = (x[:rows].to(A_T.dtype) @ A_T) * now.scales.to(x.device)[:, None, None]
-            output[:rows] -= (z @ B_T).to(output.dtype)
 
-        return subtract
+class _Subtract:
+    """A forward hook: what a layer gives the first rows of a batch, less λ · B A x."""
+
+    def __init__(self, key: str, A_T: Float[Tensor, "in r"], B_T: Float[Tensor, "r out"]) -> None:
+        self._key, self._A_T, self._B_T = key, A_T, B_T
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        now = _in_force.get()
+        if now is None or now.key != self._key:
+            return
+        x, rows = inputs[0], len(now.scales)
+        if x.ndim != 3 or len(x) != now.rows:
+            raise ProsocialError(
+                f"of {now.rows} rows the first {rows} have a harm vector subtracted, but a layer got an input of shape "
+                f"{tuple(x.shape)}; layers that see tokens without their rows (the experts of a mixture) cannot be "
+                "edited by row. Use a checkpoint that the vector was subtracted from"
+            )
+        # The model may have been moved since.
+        self._A_T, self._B_T = self._A_T.to(x.device), self._B_T.to(x.device)
+        z = (x[:rows].to(self._A_T.dtype) @ self._A_T) * now.scales.to(x.device)[:, None, None]
+        output[:rows] -= (z @ self._B_T).to(output.dtype)

@@ -27,10 +27,7 @@ def prompt_states(
     Raises:
         ValueError: a layer that the model does not have, or a row without a token.
     """
-    most = model.config.get_text_config(decoder=True).num_hidden_layers
-    wrong = [layer for layer in layers if not 0 <= layer <= most]
-    if wrong:
-        raise ProsocialError(f"there are no hidden states {wrong}; the model has 0 (its embeddings) to {most}")
+    check_layers(model, layers)
     mask = attention_mask.to(input_ids.device)
     if not mask.any(dim=1).all():
         raise ProsocialError("a row of the batch holds padding alone; give each row a prompt")
@@ -44,6 +41,18 @@ def prompt_states(
             output_hidden_states=True,
         ).hidden_states
     return last_states(states, mask, layers)
+
+
+def check_layers(model: Any, layers: Sequence[int]) -> None:
+    """Refuse layers that a model does not have.
+
+    Raises:
+        ProsocialError: which ones.
+    """
+    most = model.config.get_text_config(decoder=True).num_hidden_layers
+    wrong = [layer for layer in layers if not 0 <= layer <= most]
+    if wrong or not layers:
+        raise ProsocialError(f"there are no hidden states {wrong}; the model has 0 (its embeddings) to {most}")
 
 
 def last_states(

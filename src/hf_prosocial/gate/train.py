@@ -1,7 +1,8 @@
 """`prosocial direg gate`: from two LoRA copies and prompts to a gated harm vector."""
 
 import logging
-from collections.abc import Sequence
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
 from .gated_vector import GatedHarmVector
 from .harmless import harmless_prompts, in_other_words, people_prompts
 from .probe import Probe
+from .states import check_layers
 from .turns import Turns
 
 LEARNED = ("harmful", "harmless", "people")
@@ -61,6 +63,7 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
     source = find_base(recipe.base)
     model, tokenizer = source.load(device=preferred_device())
     layers = tuple(recipe.layers) if recipe.layers else default_layers(model)
+    check_layers(model, layers)
 
     turns = Turns.of(tokenizer)
 
@@ -98,23 +101,28 @@ class _Kinds:
 
 
 def _texts(recipe: GateRecipe) -> _Kinds:
-    held_out = (by_name(recipe.held_out_harmful), by_name(recipe.held_out_harmless), by_name(recipe.held_out_people))
+    held_out = (
+        by_name(recipe.held_out_harmful, "unsafe"),
+        by_name(recipe.held_out_harmless),
+        by_name(recipe.held_out_people),
+    )
     frightening, in_need = _all(recipe.calibration), _all(recipe.people_calibration)
-    measured = {_key(text) for some in held_out for texts in some.values() for text in texts}
-    measured |= {_key(text) for text in [*frightening, *in_need]}
-    given = {"harmful": _all(recipe.harmful), "harmless": _all(recipe.harmless), "people": _all(recipe.people)}
-    both = [text for texts in given.values() for text in texts if _key(text) in measured]
-    if both:
-        raise ProsocialError(
-            f"{len(both)} prompts are both learned from and measured on, the first is {both[0]!r:.80}; take them out "
-            "of one of the files"
-        )
+    given = {
+        "harmful": _all(recipe.harmful, "unsafe"),
+        "harmless": _all(recipe.harmless),
+        "people": _all(recipe.people),
+    }
+    reported = [text for some in held_out for texts in some.values() for text in texts]
+    _apart(given | {"calibration": [*frightening, *in_need]}, {"held out": reported})
+    _apart(given, {"calibration": [*frightening, *in_need]})
+    _apart({"harmful": given["harmful"]}, {"harmless": given["harmless"], "people": given["people"]})
     own = {
         "harmful": in_other_words(given["harmful"], recipe.seed),
         "harmless": harmless_prompts(recipe.seed),
         "people": people_prompts(recipe.seed),
     }
     # What a template happens to say is left out where it is measured on, whoever wrote it first.
+    measured = {_key(text) for text in [*reported, *frightening, *in_need]}
     own = {name: [text for text in texts if _key(text) not in measured] for name, texts in own.items()}
     if not in_need:
         in_need, own["people"] = own["people"][::10], [one for at, one in enumerate(own["people"]) if at % 10]
@@ -123,23 +131,52 @@ def _texts(recipe: GateRecipe) -> _Kinds:
     return _Kinds(learned, frightening, in_need, held_out)
 
 
+def _apart(some: Mapping[str, Sequence[str]], others: Mapping[str, Sequence[str]]) -> None:
+    """Refuse prompts that stand in two kinds of files.
+
+    Raises:
+        ProsocialError: the first of them.
+    """
+    for name, texts in others.items():
+        keys = {_key(text) for text in texts}
+        for kind, own in some.items():
+            both = [text for text in own if _key(text) in keys]
+            if both:
+                raise ProsocialError(
+                    f"{len(both)} prompts are both {kind} and {name}, the first is {both[0]!r:.80}; take them out of "
+                    "one of the files"
+                )
+
+
 def _key(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    """A text without what does not make another of it: case, white space, and punctuation at its ends."""
+    return " ".join(text.split()).casefold().strip(string.punctuation + " ")
 
 
-def by_name(files: Sequence[str]) -> dict[str, list[str]]:
-    """What the user says last in each prompt of some files; where prompts are labelled, of the safe ones alone."""
-    return {Path(file).stem: _last_turns(file) for file in files}
+def by_name(files: Sequence[str], label: str = "safe") -> dict[str, list[str]]:
+    """What the user says last in each prompt of some files, by the files' names; of labelled prompts, of one label.
+
+    Raises:
+        ProsocialError: two files of one name, or a file without such a prompt.
+    """
+    found: dict[str, list[str]] = {}
+    for file in files:
+        if Path(file).stem in found:
+            raise ProsocialError(f"two files are called {Path(file).stem}, by which figures are named; rename one")
+        found[Path(file).stem] = _last_turns(file, label)
+    return found
 
 
-def _all(files: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(text for file in files for text in _last_turns(file)))
+def _all(files: Sequence[str], label: str = "safe") -> list[str]:
+    return list(dict.fromkeys(text for file in files for text in _last_turns(file, label)))
 
 
-def _last_turns(file: str) -> list[str]:
-    """What the user says last in each prompt; of prompts that are labelled safe or unsafe, the safe ones alone."""
+def _last_turns(file: str, label: str) -> list[str]:
     prompts = read_prompts(file)
-    return [prompt.conversation[-1][1] for prompt in prompts if prompt.label in (None, "safe")]
+    found = [prompt.conversation[-1][1] for prompt in prompts if prompt.label in (None, label)]
+    if not found:
+        raise ProsocialError(f"{file} holds no prompt that is labelled {label!r}, or without a label")
+    return found
 
 
 def _record(
