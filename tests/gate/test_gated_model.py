@@ -186,7 +186,7 @@ def test_what_would_subtract_wrongly_is_refused(tmp_path):
     with pytest.raises(ProsocialError, match="λ must be a finite number"):
         vector.with_scale(-1.0)
     with pytest.raises(ProsocialError, match="changes model"):
-        GatedModel(random_base("gpt2", seed=3), vector)
+        GatedModel(random_base("gpt2", seed=3), vector, ["base_weights"])
     with pytest.raises(FileNotFoundError, match="gated_harm_vector"):
         GatedHarmVector.from_pretrained(tmp_path)
     (tmp_path / "gated_harm_vector.safetensors").write_bytes(b"half a file")
