@@ -59,7 +59,7 @@ def test_a_gated_variant_answers_as_the_base_where_the_gate_is_shut(tmp_path, sa
     replies = {name: opened.open(name).replier(said, uniform) for name in variants}
     for index, is_open in enumerate(opens):
         assert (replies["gated"][index] == replies["base"][index]) != is_open
-    settings = {name: opened.open(name).settings for name in variants}
+    settings = {name: opened.open(name).settings["variant"] for name in variants}
     assert settings["gated"]["gated"] == settings["stronger"]["gated"]
     assert (settings["gated"]["scale"], settings["stronger"]["scale"]) == (0.8, 1.5)
     both = {"base": {}, "x": {"vector": vector, "arm": str(saved_arm[1]), "arm_on": "edited"}}

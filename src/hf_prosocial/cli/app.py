@@ -96,15 +96,15 @@ def generate(
     arm: ArmOption = None,
     vector: VectorOption = None,
     scale: ScaleOption = None,
-    beta: BetaOption = 1.0,
+    beta: Annotated[float | None, typer.Option(help="Strength of guidance. Default: 1 with -p, else 0.")] = None,
     max_new_tokens: LengthOption = 96,
     temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling.", min=0)] = 0,
     allow_mismatch: AllowOption = None,
 ) -> None:
-    """Answer one message under each preference; the replies alone go to standard output.
+    """Answer one message, under each preference if there are any; the replies alone go to standard output.
 
-    A harm vector is subtracted where a gate takes the message for harmful, and elsewhere the base is guided as it is.
+    A harm vector is subtracted where a gate takes the message for harmful, and elsewhere the base is as it is.
     """
     from hf_prosocial.session import ChatSession, asked_edit, parsed_preferences
 
@@ -112,6 +112,7 @@ def generate(
 
     preferences = parsed_preferences(arm, preference or [])
     session = ChatSession.load(base, arm, asked_edit(base, vector, scale), allow_mismatch or [])
+    beta = beta if beta is not None else float(bool(preference))
     run_generate(session, message, preferences, beta, max_new_tokens, temperature, seed)
 
 
