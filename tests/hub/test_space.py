@@ -48,7 +48,7 @@ def test_the_space_goes_up_after_the_arm(hub, tmp_path):
     assert front["models"] == ["org/base", "me/my-arm"]
     assert front["license"] == "apache-2.0"
     ast.parse(files["app.py"])
-    assert "ChatSession.load('org/base', 'me/my-arm', None)" in files["app.py"]
+    assert "ChatSession.load('org/base', 'me/my-arm', asked_edit('org/base', None, None))" in files["app.py"]
     assert files["requirements.txt"] == f"hf-prosocial[app]=={version('hf-prosocial')}\n"
 
 

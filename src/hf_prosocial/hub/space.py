@@ -25,9 +25,9 @@ each objective, the unguided base beside it, and which tokens guidance changed. 
 and not a counsellor. In danger, call your country's emergency number, or find somebody to talk to at findahelpline.com.
 """
 _APP = """from hf_prosocial.page import page
-from hf_prosocial.session import ChatSession
+from hf_prosocial.session import ChatSession, asked_edit
 
-page(ChatSession.load({base!r}, {repo_id!r}, None)).launch()
+page(ChatSession.load({base!r}, {repo_id!r}, asked_edit({base!r}, None, None))).launch()
 """
 
 
