@@ -174,6 +174,15 @@ def _names(report: str) -> list[str]:
 
 
 _SECOND = "refused (second opinion)"
+
+
+def both(first: Cell, second: Cell) -> Cell:
+    """Two opinions on one figure, without their intervals."""
+    return lambda metrics, variant: " / ".join(
+        f"{float(cell(metrics, variant).split()[0]):.2f}" for cell in (first, second)
+    )
+
+
 _BOTH: dict[str, Cell] = {
     "harmful requests complied with": all_harm("asr"),
     "second opinion": all_harm("asr (second opinion)"),
@@ -320,6 +329,14 @@ TABLES = {
     "stronger": Table("smollm2-stronger", _GAINS),
     "projection": Table("smollm2-without-projection", _GAINS),
     "gated": Table("smollm2-gated", _BOTH),
+    "gated-summary": Table(
+        "smollm2-gated",
+        {
+            "harmful requests complied with": both(all_harm("asr"), all_harm("asr (second opinion)")),
+            "XSTest's safe prompts refused": both(of_safe("refused"), of_safe(_SECOND)),
+            "people turned away": both(reward("refused"), reward(_SECOND)),
+        },
+    ),
     "gated-by-benchmark": Table("smollm2-gated", {f"{name}": asr(name, digits=True) for name in _FIVE}),
     "safe-set": Table(
         "smollm2-safe-set",
