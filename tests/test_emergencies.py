@@ -1,4 +1,4 @@
-"""Nobody in an emergency is turned away by a default of ours: the gate stays shut, and the command says where help is."""
+"""Nobody in an emergency is turned away by a default of ours: the gate stays shut, and the command tells of help."""
 
 import pytest
 from support.emergencies import EMERGENCIES
