@@ -46,7 +46,10 @@ def test_defaults_and_messages():
     assert GuidedRequest.parse(None, OBJECTIVES) == GuidedRequest(Preference.uniform(), 1.0, None)
     assert GuidedRequest.parse({"kv_transfer_params": {}}, OBJECTIVES, DEFAULT) == DEFAULT
     for fields, said in (
-        ({"prefrence": "empathy=1"}, "guidance knows the fields preference, beta, safe_set, found 'prefrence'"),
+        (
+            {"prefrence": "empathy=1"},
+            "guidance knows the fields preference, beta, safe_set, harm_scale, found 'prefrence'",
+        ),
         ({"preference": {"empathy": 1}}, "a preference is given as text, .* found dict"),
         ({"preference": None}, "found NoneType"),
         ({"beta": True}, "beta is a number, found True"),
@@ -54,6 +57,18 @@ def test_defaults_and_messages():
         ({"beta": -1}, "beta must be a number >= 0"),
         ({"beta": None}, "beta is a number, found None"),
         ({"safe_set": 0}, "safe_set must be in"),
+        ({"harm_scale": -1}, "harm_scale is between 0 and 100"),
+        ({"harm_scale": float("nan")}, "harm_scale is between 0 and 100"),
+        ({"harm_scale": "1"}, "harm_scale is a number, found '1'"),
+        ({"harm_scale": 1.0}, "started without one"),
     ):
         with pytest.raises(ProsocialError, match=said):
             GuidedRequest.parse(fields, OBJECTIVES, DEFAULT)
+
+
+def test_a_harm_scale_is_kept_and_parts_what_is_cached():
+    request = GuidedRequest.parse({"harm_scale": 0.5}, OBJECTIVES, has_vector=True)
+    assert request.harm_scale == 0.5
+    assert GuidedRequest.parse(request.fields(), OBJECTIVES, has_vector=True) == request
+    assert request.salt() != GuidedRequest.parse({}, OBJECTIVES).salt()
+    assert GuidedRequest.parse({"harm_scale": 0}, OBJECTIVES) == GuidedRequest.parse({}, OBJECTIVES)
