@@ -14,7 +14,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
-FIELDS = st.dictionaries(st.sampled_from(["preference", "beta", "safe_set"]) | st.text(max_size=8), VALUES, max_size=3)
+FIELDS = st.dictionaries(
+    st.sampled_from(["preference", "beta", "safe_set", "harm_scale"]) | st.text(max_size=8), VALUES, max_size=3
+)
 
 
 @given(FIELDS)
@@ -48,7 +50,7 @@ def test_defaults_and_messages():
     for fields, said in (
         (
             {"prefrence": "empathy=1"},
-            "guidance knows the fields preference, beta, safe_set, harm_scale, found 'prefrence'",
+            "knows the fields preference, beta, safe_set, harm_scale, found 'prefrence'",
         ),
         ({"preference": {"empathy": 1}}, "a preference is given as text, .* found dict"),
         ({"preference": None}, "found NoneType"),
