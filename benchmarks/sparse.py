@@ -1,6 +1,6 @@
 """What guidance costs where the ARM is asked for some tokens only: two passes a token, and fewer of them.
 
-A reply of 48 tokens by SmolLM2 to each of eight people who ask for support, one at a time, greedy; the bound on the
+A reply of 32 tokens by SmolLM2 to each of three people who ask for support, one at a time, greedy; the bound on the
 base's entropy is set by its own quantiles on the fully guided replies, so that 100, 50 and 20 % of tokens are guided.
 """
 
@@ -17,7 +17,7 @@ from hf_prosocial import Preference, ProSocialProcessor, find_base, load_arm, re
 from hf_prosocial.data import read_prompts
 from hf_prosocial.models import replies_to
 
-PEOPLE, LENGTH, REPEATS = 8, 48, 5
+PEOPLE, LENGTH, REPEATS = 3, 32, 3
 SHARES = (1.0, 0.5, 0.2)
 
 
