@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import GatedHarmVector, GatedModel, find_base, released_gated_vector
-from hf_prosocial.gate.features import features_of
+from hf_prosocial.gate.features import features_of_messages
 from hf_prosocial.gate.fit import gate_figures
 from hf_prosocial.gate.train import by_name
-from hf_prosocial.models import prompt_batch, prompt_text
+from hf_prosocial.models import prompt_batch
 
 DATA = Path("data")
 HARMFUL = ("catqa", "dangerousqa", "harmfulqa", "medsafetybench", "simplesafetytests")
@@ -32,9 +32,7 @@ def run() -> bool:
     )
 
     def read(texts: list[str]) -> Any:
-        said = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in texts]
-        rows = [vector.turns.of_user(row)[-1] for row in tokenizer(said, add_special_tokens=False)["input_ids"]]
-        return features_of(base, rows, vector.probe.layers)
+        return features_of_messages(base, tokenizer, vector.turns, texts, vector.probe.layers)
 
     sets = ({name: read(texts) for name, texts in by_name(some).items()} for some in files)
     found: dict[str, Any] = gate_figures(vector.probe, *sets)

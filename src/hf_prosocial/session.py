@@ -134,8 +134,7 @@ class ChatSession:
         model, tokenizer = source.load(device=preferred_device())
         safe: Any = model
         if isinstance(edit, GatedHarmVector):
-            edit.check(model, tokenizer, allow_mismatch)
-            safe = GatedModel(model, edit, allow_mismatch)
+            safe = GatedModel(model, edit, allow_mismatch, tokenizer)
         elif edit is not None:
             safe = copy.deepcopy(model)
             edit.vector.subtract_from(safe, edit.scale, allow_mismatch="base_weights" in allow_mismatch)

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.gate import GatedHarmVector
@@ -30,6 +30,7 @@ class GatedModel(WrappingModel):
         base: the model that the vector was made on; it stays as it is.
         vector: what is subtracted, and the gate.
         allow_mismatch: differences of the base to accept, as `load_arm` takes them.
+        tokenizer: the base's, to compare with the vector's record; without one, it is not compared.
 
     Raises:
         ValueError: a vector of another base; at a call, whatever would subtract wrongly: a filled cache, embeddings in
@@ -38,11 +39,18 @@ class GatedModel(WrappingModel):
     Source: METHOD, "Beyond the paper".
     """
 
-    def __init__(self, base: PreTrainedModel, vector: GatedHarmVector, allow_mismatch: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        vector: GatedHarmVector,
+        allow_mismatch: Collection[str] = (),
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        vector.check(base, tokenizer, allow_mismatch)
         super().__init__(base.config)
         self.model = sharing_weights(base)
         self.generation_config = base.generation_config
-        self._rows = GatedRows(base, self.model, vector, allow_mismatch)
+        self._rows = GatedRows(base, self.model, vector)
         self.eval()
 
     @property

@@ -1,6 +1,5 @@
 """λ of each row, where a harm vector is subtracted behind a gate."""
 
-from collections.abc import Collection
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
@@ -27,21 +26,13 @@ class GatedRows:
     Args:
         base: what the gate reads prompts by; it stays as it is.
         tree: the modules that run, over the base's memory.
-        vector: what is subtracted.
-        allow_mismatch: differences of the base to accept.
+        vector: what is subtracted; it was compared with the base.
 
     Raises:
-        ValueError: a vector of another base.
+        ValueError: a layer that the tree does not have.
     """
 
-    def __init__(
-        self,
-        base: PreTrainedModel,
-        tree: nn.Module,
-        vector: GatedHarmVector,
-        allow_mismatch: Collection[str] = (),
-    ) -> None:
-        vector.check(base, allow_mismatch=allow_mismatch)
+    def __init__(self, base: PreTrainedModel, tree: nn.Module, vector: GatedHarmVector) -> None:
         self._base, self.vector = base, vector
         self._update = LowRankUpdate(tree, vector.factors)
 

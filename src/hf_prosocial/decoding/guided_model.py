@@ -97,6 +97,7 @@ class GuidedModel(WrappingModel):
         check_one_pass(self, base, tuner_of(arm))
         self.beta, self.safe_set = float(beta), safe_set
         if harm_vector is not None:
+            harm_vector.check(base)
             self._gated = GatedRows(base, self.arm, harm_vector)
 
     def set_preference(self, preference: Preferences) -> None:

@@ -160,8 +160,7 @@ class Variants:
         if chosen.scale is not None:
             vector = vector.with_scale(chosen.scale)
         if (source, vector.scale) not in self._edited:
-            vector.check(self.base, self.tokenizer)
-            self._edited[source, vector.scale] = GatedModel(self.base, vector)
+            self._edited[source, vector.scale] = GatedModel(self.base, vector, tokenizer=self.tokenizer)
         return self._edited[source, vector.scale], {"scale": vector.scale, "gated": vector.content_hash()}
 
     def _guide(self, chosen: VariantConfig, model: Any) -> tuple[PeftModel | GenArm | None, str | None]:

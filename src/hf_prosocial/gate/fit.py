@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -91,7 +91,7 @@ def _area(harmful: Odds, others: Odds, seed: int = 0) -> Interval:
     return Interval(area, float(low), float(high), len(labels))
 
 
-def check_counts(counts: Mapping[str, Int[np.ndarray, ""] | int]) -> None:
+def check_counts(counts: Mapping[str, int]) -> None:
     """Refuse a training that has nothing to learn from.
 
     Raises:

@@ -71,7 +71,7 @@ def _filled(template: str, most: int, draw: random.Random) -> Iterator[str]:
 
 
 def _asked(act: str, style: str) -> str:
-    return style.replace("{act}", act).replace("{Act}", act[:1].upper() + act[1:])
+    return style.replace("{act}", act).replace("{Act}", _sentence(act))
 
 
 def _sentence(text: str) -> str:

@@ -1,6 +1,5 @@
 """`prosocial direg gate`: from two LoRA copies and prompts to a gated harm vector."""
 
-import logging
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,11 +11,11 @@ from hf_prosocial.arm import record_base
 from hf_prosocial.data import read_prompts
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import parse_fields, sha256
-from hf_prosocial.models import find_base, preferred_device, prompt_text
+from hf_prosocial.models import find_base, preferred_device
 from hf_prosocial.records import RECORDED_PACKAGES, GatedVectorRecord
 
 from .contrast import contrast_factors
-from .features import default_layers, features_of
+from .features import default_layers, features_of_messages
 from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
 from .gated_vector import GatedHarmVector
 from .harmless import harmless_prompts, in_other_words, people_prompts
@@ -25,7 +24,6 @@ from .states import check_layers
 from .turns import Turns
 
 LEARNED = ("harmful", "harmless", "people")
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -68,9 +66,7 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
     turns = Turns.of(tokenizer)
 
     def read(texts: Sequence[str]) -> Features:
-        said = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in texts]
-        rows = [turns.of_user(row)[-1] for row in tokenizer(said, add_special_tokens=False)["input_ids"]]
-        return features_of(model, rows, layers)
+        return features_of_messages(model, tokenizer, turns, texts, layers)
 
     probe = fit_probe(layers, *(read(kinds.learned[name]) for name in LEARNED))
     probe = calibrated(probe, read(kinds.frightening), read(kinds.in_need))

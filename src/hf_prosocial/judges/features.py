@@ -2,18 +2,17 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from hf_prosocial.data import Prompt, batches_by_length, templated
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import progress_bar
-from hf_prosocial.models import CACHE
+from hf_prosocial.models import begin_alike, states_after
 
 Features = Float[np.ndarray, "replies features"]
 Conversation = tuple[tuple[str, str], ...]
@@ -103,25 +102,13 @@ class ReplyFeatures:
         return read
 
     def _states(self, rows: Sequence[tuple[list[int], list[int]]]) -> Features:
-        together = zip(*(prompt for prompt, _ in rows), strict=False)
-        begin = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, together))
-        length = max(len(prompt) + len(reply) for prompt, reply in rows)
-        ids, mask = torch.zeros(2, len(rows), length, dtype=torch.int64)
-        of_reply = torch.zeros(len(rows), length)
+        begin = begin_alike([prompt for prompt, _ in rows])
+        states, mask = states_after(self._model, [prompt + reply for prompt, reply in rows], begin)
+        of_reply = torch.zeros(mask.shape)
         for row, (prompt, reply) in enumerate(rows):
-            used = len(prompt) + len(reply)
-            ids[row, :used], mask[row, :used] = torch.tensor(prompt + reply), 1
-            of_reply[row, len(prompt) : used] = 1 / len(reply)
-        ids, mask, of_reply = (values.to(self._model.device) for values in (ids, mask, of_reply))
-        decoder, cache = self._model.get_decoder(), DynamicCache(config=self._model.config)
-        with torch.no_grad():
-            if begin:
-                decoder(input_ids=ids[:1, :begin], **{CACHE: cache})
-                cache.batch_repeat_interleave(len(rows))
-            states = decoder(
-                input_ids=ids[:, begin:], attention_mask=mask, output_hidden_states=True, **{CACHE: cache}
-            ).hidden_states
-            means = [torch.einsum("nl,nlh->nh", of_reply[:, begin:], states[layer].float()) for layer in self.layers]
+            of_reply[row, len(prompt) - begin : len(prompt) + len(reply) - begin] = 1 / len(reply)
+        of_reply = of_reply.to(mask.device)
+        means = [torch.einsum("nl,nlh->nh", of_reply, states[layer].float()) for layer in self.layers]
         return torch.cat(means, dim=-1).cpu().numpy()
 
 

@@ -13,6 +13,8 @@ from .generation import greedy_replies as greedy_replies
 from .generation import prompt_batch as prompt_batch
 from .generation import prompt_text as prompt_text
 from .generation import replies_to as replies_to
+from .hidden_states import begin_alike as begin_alike
+from .hidden_states import states_after as states_after
 from .identity import RECORDED_DTYPES as RECORDED_DTYPES
 from .identity import base_parameters as base_parameters
 from .identity import hash_of as hash_of

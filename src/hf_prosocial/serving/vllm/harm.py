@@ -1,18 +1,14 @@
 """A harm vector's factors outside the linears: they act on the base's tokens, each by its own request's λ."""
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import Tensor, nn
 from vllm.distributed import tensor_model_parallel_all_reduce
-from vllm.model_executor.layers.linear import ColumnParallelLinear, LinearBase, RowParallelLinear
-from vllm.model_executor.models.utils import PPMissingLayer
+from vllm.model_executor.layers.linear import LinearBase
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.gate import GatedHarmVector
 
 from .options import Options
-from .updates import STACKED, of_this_device
+from .updates import STACKED, check_left, hook_updates
 
 
 class HarmUpdate(nn.Module):
@@ -58,6 +54,10 @@ def attach_harm(model: nn.Module, options: Options, scales: Tensor, *, on_first_
             "serve` again"
         )
     left = dict(vector.factors)
+
+    def made(weights: dict[str, Tensor], is_part: bool) -> HarmUpdate:
+        return HarmUpdate(weights, scales, is_part=is_part).to(scales.device)
+
     for name, layer in list(model.named_modules()):
         own = name.rpartition(".")[2]
         found = [left.pop(f"{name.removesuffix(own)}{part}", None) for part in STACKED.get(own, (own,))]
@@ -65,33 +65,5 @@ def attach_harm(model: nn.Module, options: Options, scales: Tensor, *, on_first_
             if not isinstance(layer, LinearBase):
                 raise ProsocialError(f"the harm vector changes {name}, a {type(layer).__name__} and no linear in vLLM")
             parts = [{} if one is None else {"A": one.A, "B": one.B} for one in found]
-            _hook(layer, parts, scales, on_first_half)
-    elsewhere = [name for name, layer in model.named_modules() if isinstance(layer, PPMissingLayer)]
-    missing = [name for name in left if not any(name.startswith(f"{one}.") for one in elsewhere)]
-    if missing:
-        raise ProsocialError(f"the harm vector changes {min(missing)}, and the engine's model has no such linear")
-
-
-def _hook(layer: LinearBase, parts: list[dict[str, Tensor]], scales: Tensor, on_first_half: bool) -> None:
-    sizes = layer.output_partition_sizes if isinstance(layer, ColumnParallelLinear) else [layer.output_size]
-    is_part = isinstance(layer, RowParallelLinear) and layer.tp_size > 1
-    updates, starts = nn.ModuleList(), []
-    for index, (size, weights) in enumerate(zip(sizes, parts, strict=True)):
-        if weights:
-            updates.append(HarmUpdate(of_this_device(layer, weights, size), scales, is_part=is_part).to(scales.device))
-            starts.append(sum(sizes[:index]))
-    layer.harm = updates
-    layer.register_forward_hook(_subtracting(starts, on_first_half))
-
-
-def _subtracting(starts: list[int], on_first_half: bool) -> Callable[..., Any]:
-    def subtract(layer: Any, args: tuple[Tensor, ...], result: Any) -> Any:
-        output = result[0] if isinstance(result, tuple) else result
-        count = output.shape[0] // 2 if on_first_half else output.shape[0]
-        x = args[0][:count].float()
-        for start, update in zip(starts, layer.harm, strict=True):
-            added = update(x).to(output.dtype)
-            output[:count, start : start + added.shape[-1]] += added
-        return result
-
-    return subtract
+            hook_updates(layer, parts, made, 0 if on_first_half else None)
+    check_left(model, left, "the harm vector changes")

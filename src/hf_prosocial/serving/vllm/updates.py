@@ -1,7 +1,7 @@
 """PBLoRA's updates outside the linears: they act on the ARM's tokens, each token by its own preference."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hf_prosocial.errors import ProsocialError
 
 # Which of the checkpoint's linears vLLM keeps in one, in their order there.
 STACKED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+Made = Callable[[dict[str, Tensor], bool], nn.Module]
 _PREFIX, _PARTS = "base_model.model.", ("A", "B", "W1", "W2")
 
 
@@ -59,18 +60,19 @@ def attach_updates(model: nn.Module, arm: str, preferences: Tensor, *, on_second
         ProsocialError: an update for a linear that the model does not have.
     """
     config = json.loads((Path(arm) / "adapter_config.json").read_text(encoding="utf-8"))
-    left = load_file(Path(arm) / "adapter_model.safetensors")
+    left, scaling = load_file(Path(arm) / "adapter_model.safetensors"), config["lora_alpha"] / config["r2"]
+
+    def made(weights: dict[str, Tensor], is_part: bool) -> LinearUpdate:
+        return LinearUpdate(weights, scaling, preferences, is_part=is_part).to(preferences.device)
+
     for name, layer in list(model.named_modules()):
         own = name.rpartition(".")[2]
         parts = [_taken(left, f"{name.removesuffix(own)}{part}") for part in STACKED.get(own, (own,))]
         if any(parts):
             if not isinstance(layer, LinearBase):
                 raise ProsocialError(f"the ARM updates {name}, a {type(layer).__name__} and no linear in vLLM")
-            _hook(layer, parts, config["lora_alpha"] / config["r2"], preferences, on_second_half)
-    elsewhere = [name for name, layer in model.named_modules() if isinstance(layer, PPMissingLayer)]
-    missing = [name for name in left if not any(name.startswith(f"{_PREFIX}{one}.") for one in elsewhere)]
-    if missing:
-        raise ProsocialError(f"the ARM updates {min(missing)}, and the engine's model has no such linear")
+            hook_updates(layer, parts, made, 1 if on_second_half else None)
+    check_left(model, left, "the ARM updates", _PREFIX)
 
 
 def _taken(left: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -78,35 +80,55 @@ def _taken(left: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {part: left.pop(key) for part, key in keys.items()} if keys["A"] in left else {}
 
 
-def _hook(
-    layer: LinearBase, parts: list[dict[str, Tensor]], scaling: float, preferences: Tensor, on_second_half: bool
-) -> None:
+def hook_updates(layer: LinearBase, parts: Sequence[dict[str, Tensor]], made: Made, half: int | None) -> None:
+    """Let a linear add updates to what it gives some of its tokens.
+
+    Args:
+        layer: the linear.
+        parts: the weights of each of the checkpoint's linears that it holds, none where there is no update.
+        made: makes an update from this device's share of its weights, and whether A is a part of the columns.
+        half: 0 or 1, the half of the tokens that is updated; None for all.
+    """
     sizes = layer.output_partition_sizes if isinstance(layer, ColumnParallelLinear) else [layer.output_size]
     is_part = isinstance(layer, RowParallelLinear) and layer.tp_size > 1
     updates, starts = nn.ModuleList(), []
     for index, (size, weights) in enumerate(zip(sizes, parts, strict=True)):
         if weights:
-            mine = of_this_device(layer, weights, size)
-            updates.append(LinearUpdate(mine, scaling, preferences, is_part=is_part).to(preferences.device))
+            updates.append(made(_of_this_device(layer, weights, size), is_part))
             starts.append(sum(sizes[:index]))
-    layer.pblora = updates
-    layer.register_forward_hook(_adding(starts, on_second_half))
+    # Of the layer, so that a compiled graph reads their buffers and does not keep them.
+    name = f"updates_of_{'all' if half is None else half}"
+    setattr(layer, name, updates)
+    layer.register_forward_hook(_adding(name, starts, half))
 
 
-def _adding(starts: list[int], on_second_half: bool) -> Callable[..., Any]:
+def check_left(model: nn.Module, left: Collection[str], whose: str, prefix: str = "") -> None:
+    """Refuse updates for linears that a model does not have, on this stage of a pipeline or on another.
+
+    Raises:
+        ProsocialError: the first of them.
+    """
+    elsewhere = [name for name, layer in model.named_modules() if isinstance(layer, PPMissingLayer)]
+    missing = [name for name in left if not any(name.startswith(f"{prefix}{one}.") for one in elsewhere)]
+    if missing:
+        raise ProsocialError(f"{whose} {min(missing)}, and the engine's model has no such linear")
+
+
+def _adding(name: str, starts: list[int], half: int | None) -> Callable[..., Any]:
     def add(layer: Any, args: tuple[Tensor, ...], result: Any) -> Any:
         output = result[0] if isinstance(result, tuple) else result
-        half = output.shape[0] // 2 if on_second_half else 0
-        x = args[0][half:].float()
-        for start, update in zip(starts, layer.pblora, strict=True):
+        count = output.shape[0] // 2
+        some = slice(None) if half is None else slice(half * count, (half + 1) * count)
+        x = args[0][some].float()
+        for start, update in zip(starts, getattr(layer, name), strict=True):
             added = update(x).to(output.dtype)
-            output[half:, start : start + added.shape[-1]] += added
+            output[some, start : start + added.shape[-1]] += added
         return result
 
     return add
 
 
-def of_this_device(layer: LinearBase, weights: dict[str, Tensor], size: int) -> dict[str, Tensor]:
+def _of_this_device(layer: LinearBase, weights: dict[str, Tensor], size: int) -> dict[str, Tensor]:
     """The rows of B, or columns of A, that go with a device's share of a linear.
 
     Args:
