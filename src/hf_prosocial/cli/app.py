@@ -8,6 +8,7 @@ import typer
 from hf_prosocial import __version__
 from hf_prosocial.errors import ProsocialError
 
+from .data import data_app
 from .direg import direg_app
 from .errors import ReportingGroup
 from .options import HANDED_ON, RecipeOptions, RunsByDefault
@@ -29,6 +30,7 @@ app.add_typer(arm_app, name="arm")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(judges_app, name="judges")
 app.add_typer(direg_app, name="direg")
+app.add_typer(data_app, name="data")
 
 
 def _print_version(asked: bool) -> bool:

@@ -1,6 +1,6 @@
 """Tables of what commands found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from hf_prosocial.data import BuiltData
     from hf_prosocial.hub import Comparison
     from hf_prosocial.records import ChoicePoint, Metrics
 
@@ -42,3 +43,33 @@ def show_points(points: Sequence["ChoicePoint"], reason: str) -> None:
         table.add_row(point.vector, f"{point.scale:g}", *(f"{value:.4f}" for value in point.figures.values()))
     Console().print(table)
     print(reason)
+
+
+def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows under their heads."""
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def show_built_data(built: "BuiltData") -> None:
+    """Sources and files of a built folder, its objectives, and what was left out."""
+    record = built.record
+    handed_on = {True: "yes", False: "no"}
+    rows = [(name, one.licence, handed_on[one.redistribute], one.about) for name, one in record.sources.items()]
+    show_table(("source", "licence", "may be handed on", "read of it"), rows)
+    files = [(name, f"{one.rows:,}", f"{one.bytes:,}") for name, one in record.files.items()]
+    show_table(("file", "rows", "bytes"), files)
+    heads = ("objective", "pairs", "groups", "held out", "groups", "characters", "shared prompts", "replies", "near")
+    figures = [
+        (
+            *(name, f"{one.train:,}", f"{one.train_groups:,}", f"{one.held_out:,}", f"{one.held_out_groups:,}"),
+            *(f"{one.shortest} to {one.longest} (median {one.median})", str(one.shared_prompts)),
+            *(str(one.shared_replies), str(one.near)),
+        )
+        for name, one in built.objectives.items()
+    ]
+    show_table(heads, figures)
+    left = [(name, why, f"{count:,}") for name, own in record.left_out.items() for why, count in own.items()]
+    show_table(("left out of", "since", "rows"), left)

@@ -19,6 +19,7 @@ from .recipes import faults_of as faults_of
 from .recipes import given_fields as given_fields
 from .recipes import parse_fields as parse_fields
 from .recipes import parse_recipe as parse_recipe
+from .recipes import read_mapping as read_mapping
 from .recipes import resume_asked as resume_asked
 from .recipes import validated as validated
 from .text import json_of as json_of

@@ -4,6 +4,10 @@ from .choice import ChoicePoint as ChoicePoint
 from .choice import ChoiceRecord as ChoiceRecord
 from .choice import read_choice as read_choice
 from .choice import scale_beside as scale_beside
+from .data import DATA as DATA
+from .data import DataRecord as DataRecord
+from .data import SourceUsed as SourceUsed
+from .data import WrittenFile as WrittenFile
 from .gated import GATED_NAME as GATED_NAME
 from .gated import GatedVectorRecord as GatedVectorRecord
 from .genarm import GENARM as GENARM

@@ -1,0 +1,44 @@
+"""Rows of the files that sources come in."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import json_of, json_rows, read_text
+
+
+def read_rows(path: Path) -> Sequence[dict[str, Any]]:
+    """Rows of CSV, of JSON lines, or of JSON, compressed by gzip or not.
+
+    Of JSON, an array's objects are rows, and of texts `{"text": ...}`. An object is one row.
+
+    Raises:
+        OSError: no such file.
+        ProsocialError: another kind of file, or a row that is none.
+    """
+    kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
+    if kind == "csv":
+        # Fields may hold line ends, which splitting by lines would lose.
+        return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    if kind == "jsonl":
+        return [_object(path, line, row) for line, row in json_rows(path)]
+    if kind == "json":
+        whole = json_of(path)
+        rows = whole if isinstance(whole, list) else [whole]
+        return [{"text": row} if isinstance(row, str) else _object(path, at, row) for at, row in enumerate(rows, 1)]
+    raise ProsocialError(f"{path} is neither .csv, .json nor .jsonl (with .gz or without); convert it")
+
+
+def _object(path: Path, line: int, row: Any) -> dict[str, Any]:
+    if isinstance(row, str):
+        try:
+            row = json.loads(row)
+        except (ValueError, RecursionError) as error:
+            raise ProsocialError(f"{path}, row {line}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ProsocialError(f"{path}, row {line}: an object is needed, found {type(row).__name__}")
+    return row

@@ -1,0 +1,1 @@
+"""Mixtures that come with the package."""
