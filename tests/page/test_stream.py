@@ -8,9 +8,8 @@ from support.served import build_arm, build_base
 
 from hf_prosocial import Preference, ProSocialProcessor
 from hf_prosocial.models import prompt_batch
-from hf_prosocial.page import Step, stream
 from hf_prosocial.page.marked import marked
-from hf_prosocial.session import ChatSession
+from hf_prosocial.session import ChatSession, Step, stream
 
 TOKENS = 12
 ASKED = [{"role": "user", "content": "a b"}]

@@ -25,5 +25,7 @@ from .recipe import recipe_of as recipe_of
 from .recipe import training_record as training_record
 from .report import margin_table as margin_table
 from .resume import last_whole_checkpoint as last_whole_checkpoint
+from .run import ArmRecipe as ArmRecipe
+from .run import train_arm as train_arm
 from .run import train_arm_from as train_arm_from
 from .trainer import ArmTrainer as ArmTrainer

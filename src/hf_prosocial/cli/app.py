@@ -8,10 +8,12 @@ import typer
 from hf_prosocial import __version__
 from hf_prosocial.errors import ProsocialError
 
+from .align import align
 from .data import data_app
 from .direg import direg_app
 from .errors import ReportingGroup
-from .options import HANDED_ON, RecipeOptions, RunsByDefault
+from .options import HANDED_ON, AllowOption, ArmOption, BetaOption, RecipeOptions, RunsByDefault
+from .talking import chat, demo, generate, page
 
 app = typer.Typer(
     name="prosocial",
@@ -33,6 +35,13 @@ app.add_typer(direg_app, name="direg")
 app.add_typer(data_app, name="data")
 
 
+app.command()(demo)
+app.command()(generate)
+app.command()(chat)
+app.command("app")(page)
+app.command(context_settings=HANDED_ON)(align)
+
+
 def _print_version(asked: bool) -> bool:
     if asked:
         typer.echo(__version__)
@@ -47,93 +56,6 @@ def every_command(
     ] = False,
 ) -> None:
     """Safe, humane decoding for open language models (ProSocialAlign, arXiv 2512.06515)."""
-
-
-BaseOption = Annotated[
-    str | None,
-    typer.Option(help="Base model: a directory, a .gguf file or a Hub id. Default: SmolLM2-135M-Instruct."),
-]
-ArmOption = Annotated[
-    str | None, typer.Option(help="ARM adapter: a directory or a Hub id. Default: the released one for SmolLM2.")
-]
-AllowOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Accept a difference to the adapter's record: base_weights, tokenizer, chat_template."),
-]
-VectorOption = Annotated[
-    str | None,
-    typer.Option(help="Harm vector, gated or not: a directory, a Hub id, released. Default: SmolLM2's, gated."),
-]
-ScaleOption = Annotated[float | None, typer.Option(help="λ, the multiple of it; 0 for none. Default: the vector's.")]
-BetaOption = Annotated[float, typer.Option(help="Strength of guidance, >= 0.")]
-LengthOption = Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)]
-
-
-@app.command()
-def demo(
-    base: BaseOption = None,
-    arm: ArmOption = None,
-    vector: VectorOption = None,
-    scale: ScaleOption = None,
-    beta: BetaOption = 1.0,
-    max_new_tokens: LengthOption = 48,
-    allow_mismatch: AllowOption = None,
-) -> None:
-    """How a chat model answers three people: as it is, made safer, and guided by four preferences."""
-    from hf_prosocial.session import asked_edit
-
-    from .demo import run_demo
-
-    run_demo(base, arm, asked_edit(base, vector, scale), beta, max_new_tokens, allow_mismatch or [])
-
-
-@app.command()
-def generate(
-    message: Annotated[str, typer.Argument(help="What the person writes.")],
-    preference: Annotated[
-        list[str] | None,
-        typer.Option("--preference", "-p", help="empathy=0.5,helpfulness=0.5; repeat for several. Default: uniform."),
-    ] = None,
-    base: BaseOption = None,
-    arm: ArmOption = None,
-    vector: VectorOption = None,
-    scale: ScaleOption = None,
-    beta: Annotated[float | None, typer.Option(help="Strength of guidance. Default: 1 with -p, else 0.")] = None,
-    max_new_tokens: LengthOption = 96,
-    temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of sampling.", min=0)] = 0,
-    allow_mismatch: AllowOption = None,
-) -> None:
-    """Answer one message, under each preference if there are any; the replies alone go to standard output.
-
-    A harm vector is subtracted where a gate takes the message for harmful, and elsewhere the base is as it is.
-    """
-    from hf_prosocial.session import ChatSession, asked_edit, parsed_preferences
-
-    from .generate import run_generate
-
-    preferences = parsed_preferences(arm, preference or [])
-    session = ChatSession.load(base, arm, asked_edit(base, vector, scale), allow_mismatch or [])
-    beta = beta if beta is not None else float(bool(preference))
-    run_generate(session, message, preferences, beta, max_new_tokens, temperature, seed)
-
-
-@app.command("app")
-def page(
-    base: BaseOption = None,
-    arm: ArmOption = None,
-    vector: VectorOption = None,
-    scale: ScaleOption = None,
-    max_new_tokens: LengthOption = 200,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Default: the first free one from 7860.")] = None,
-) -> None:
-    """A page to talk to the guided base: a slider for each objective, and what guidance changed."""
-    from hf_prosocial.page import page as build
-    from hf_prosocial.session import ChatSession, asked_edit
-
-    session = ChatSession.load(base, arm, asked_edit(base, vector, scale))
-    build(session, max_new_tokens=max_new_tokens).launch(server_name=host, server_port=port, share=False)
 
 
 @app.command()
@@ -182,7 +104,7 @@ def serve(
     flags: Annotated[list[str] | None, typer.Argument(help="After --: the engine's own flags.")] = None,
 ) -> None:
     """Serve a guided model over HTTP, by vLLM or `transformers serve`, with a preference for each request."""
-    from .serve import run_serve
+    from hf_prosocial.serving import run_serve
 
     run_serve(base, arm, preference, beta, engine, allow_mismatch or [], flags or [], arm_base)
 

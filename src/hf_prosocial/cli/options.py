@@ -19,3 +19,23 @@ class RunsByDefault(TyperGroup):
         """The arguments, "run" put before them where they name no command. (click fixes this signature.)"""
         named = not args or args[0] in {*self.commands, "--help"}
         return super().parse_args(ctx, args if named else ["run", *args])
+
+
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="Base model: a directory, a .gguf file or a Hub id. Default: SmolLM2-135M-Instruct."),
+]
+ArmOption = Annotated[
+    str | None, typer.Option(help="ARM adapter: a directory or a Hub id. Default: the released one for SmolLM2.")
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Accept a difference to the adapter's record: base_weights, tokenizer, chat_template."),
+]
+VectorOption = Annotated[
+    str | None,
+    typer.Option(help="Harm vector, gated or not: a directory, a Hub id, released. Default: SmolLM2's, gated."),
+]
+ScaleOption = Annotated[float | None, typer.Option(help="λ, the multiple of it; 0 for none. Default: the vector's.")]
+BetaOption = Annotated[float, typer.Option(help="Strength of guidance, >= 0.")]
+LengthOption = Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)]

@@ -14,6 +14,7 @@ from .held_out import HeldOutData as HeldOutData
 from .lora import LoraDelta as LoraDelta
 from .lora import LowRank as LowRank
 from .refusal_words import has_refusal_words as has_refusal_words
+from .sweep_run import SweepRecipe as SweepRecipe
 from .sweep_run import run_sweep as run_sweep
 from .sweep_run import sweep_from as sweep_from
 from .vector_file import VectorFile as VectorFile

@@ -31,7 +31,7 @@ class HeldOutData:
     Attributes:
         harmful_rows, benign_rows: JSON lines of prompt and completion.
         text: a file of running text.
-        questions: JSON lines of multiple-choice questions.
+        questions: JSON lines of multiple-choice questions; None leaves this figure out.
         held_out: share of the prompts of both files of rows, by hash, that is measured on.
         text_tokens, question_count: no more than so many; None is all.
         safe_prompts: JSON lines of prompt and label; greedy replies to those labelled "safe" are looked at for the
@@ -42,7 +42,7 @@ class HeldOutData:
     harmful_rows: Path
     benign_rows: Path
     text: Path
-    questions: Path
+    questions: Path | None
     held_out: float
     text_tokens: int | None
     question_count: int | None
@@ -74,23 +74,21 @@ class HeldOutData:
             return found
 
         text = read_text(self.text)
-        questions = read_questions(self.questions)
-        _tell(self.questions, questions.report())
         harmful, benign = rows(self.harmful_rows), rows(self.benign_rows)
 
         def of_text(model: nn.Module) -> float:
             return text_loss(model, tokenizer, text, tokens=self.text_tokens)
 
-        def of_questions(model: nn.Module) -> float:
-            asked = questions.rows[: self.question_count]
-            return choice_accuracy(model, tokenizer, asked, pad_token_id=pad)
-
         measures: dict[str, Measure] = {
             HARMFUL_LOSS: partial(completion_loss, rows=harmful, pad_token_id=pad),
             BENIGN_LOSS: partial(completion_loss, rows=benign, pad_token_id=pad),
             TEXT: of_text,
-            QUESTIONS: of_questions,
         }
+        if self.questions is not None:
+            questions = read_questions(self.questions)
+            _tell(self.questions, questions.report())
+            asked = questions.rows[: self.question_count]
+            measures[QUESTIONS] = partial(choice_accuracy, tokenizer=tokenizer, questions=asked, pad_token_id=pad)
         if self.safe_prompts is not None:
             prompts = labelled(read_prompts(self.safe_prompts), "safe", self.prompt_count)
 

@@ -27,7 +27,7 @@ class SweepRecipe:
     harmful_rows: str = field(metadata={"help": "JSON lines of prompt and completion: what should get less likely"})
     benign_rows: str = field(metadata={"help": "JSON lines of prompt and completion: what should not"})
     text: str = field(metadata={"help": "running text"})
-    questions: str = field(metadata={"help": "JSON lines of multiple-choice questions"})
+    questions: str | None = field(default=None, metadata={"help": "JSON lines of multiple-choice questions"})
     benign: str | None = field(default=None, metadata={"help": "θ_b: a copy fine-tuned on benign replies"})
     contrasts: list[float] = field(
         default_factory=lambda: [1.0], metadata={"help": "how much of the benign copy's difference to take away"}
@@ -59,7 +59,7 @@ class SweepRecipe:
             Path(self.harmful_rows),
             Path(self.benign_rows),
             Path(self.text),
-            Path(self.questions),
+            None if self.questions is None else Path(self.questions),
             held_out=self.held_out,
             text_tokens=self.text_tokens,
             question_count=self.question_count,

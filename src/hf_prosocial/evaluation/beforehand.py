@@ -89,4 +89,5 @@ def _check_labels(name: str, benchmark: Benchmark) -> None:
 def _check_capability(config: CapabilityConfig) -> None:
     if not read_text(config.text).strip():
         raise ProsocialError(f"{Path(config.text)} holds no text, so that there is no perplexity of it")
-    read_questions(config.questions)
+    if config.questions is not None:
+        read_questions(config.questions)

@@ -54,7 +54,7 @@ def capability_of_all(
     """
     shared = {
         "capability": asdict(config),
-        "files": [sha256(config.text), sha256(config.questions)],
+        "files": [sha256(file) for file in (config.text, config.questions) if file is not None],
         "reference": variants.open(reference).settings,
     }
     found: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def _capability_of(
 def capability_figures(
     config: CapabilityConfig, variants: Variants, variant: str, objectives: Sequence[str]
 ) -> dict[str, Any]:
-    """Perplexity of running text and the share of right answers, under the uniform preference.
+    """Perplexity of running text and, where there are questions, the share of right answers; uniform preference.
 
     Raises:
         ValueError: a variant that has no likelihood of a bare text.
@@ -101,14 +101,13 @@ def capability_figures(
     losses = window_losses(
         model, variants.tokenizer, text, window=WINDOW, tokens=config.text_tokens, temperatures=temperatures
     )
-    questions = read_questions(config.questions).rows[: config.question_count]
-    pad: Any = variants.tokenizer.eos_token_id
-    right = right_answers(model, variants.tokenizer, questions, pad_token_id=pad)
-    return {
-        "perplexity": _perplexity(losses[:, [0, 2]]),
-        "perplexity_tempered": _perplexity(losses[:, [1, 2]]),
-        "multiple_choice": share(right.astype(np.float64)),
-    }
+    found = {"perplexity": _perplexity(losses[:, [0, 2]]), "perplexity_tempered": _perplexity(losses[:, [1, 2]])}
+    if config.questions is not None:
+        questions = read_questions(config.questions).rows[: config.question_count]
+        pad: Any = variants.tokenizer.eos_token_id
+        right = right_answers(model, variants.tokenizer, questions, pad_token_id=pad)
+        found["multiple_choice"] = share(right.astype(np.float64))
+    return found
 
 
 def divergence(variants: Variants, variant: str, reference: str, answers: Answers) -> dict[str, Any]:

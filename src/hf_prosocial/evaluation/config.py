@@ -118,11 +118,11 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class CapabilityConfig:
-    """Running text for perplexity and questions for multiple choice; None of either is all of it."""
+    """Running text for perplexity, and questions for multiple choice where there are any; of counts, None is all."""
 
     __pydantic_config__ = _STRICT
     text: str
-    questions: str
+    questions: str | None = None
     text_tokens: int | None = None
     question_count: int | None = None
 

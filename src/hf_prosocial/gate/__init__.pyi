@@ -1,4 +1,5 @@
 from .gated_vector import GatedHarmVector as GatedHarmVector
+from .harmless import frightening_prompts as frightening_prompts
 from .low_rank import Factors as Factors
 from .low_rank import LowRankUpdate as LowRankUpdate
 from .probe import Probe as Probe

@@ -33,6 +33,12 @@ def harmless_prompts(seed: int = 0) -> list[str]:
     return list(dict.fromkeys(map(_sentence, found)))
 
 
+def frightening_prompts() -> list[str]:
+    """Harmless requests that sound frightening, each written by itself: by them the threshold is set."""
+    text = files("hf_prosocial.gate").joinpath("frightening.txt").read_text(encoding="utf-8")
+    return text.splitlines()
+
+
 def people_prompts(seed: int = 0) -> list[str]:
     """Messages of people in need: grief and violence, crises, emergencies."""
     content, draw = _templates(), random.Random(seed)

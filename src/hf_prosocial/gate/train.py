@@ -18,7 +18,7 @@ from .contrast import contrast_factors
 from .features import default_layers, features_of_messages
 from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
 from .gated_vector import GatedHarmVector
-from .harmless import harmless_prompts, in_other_words, people_prompts
+from .harmless import frightening_prompts, harmless_prompts, in_other_words, people_prompts
 from .probe import Probe
 from .states import check_layers
 from .turns import Turns
@@ -33,12 +33,14 @@ class GateRecipe:
     base: str = field(metadata={"help": "base model: a directory, a .gguf file or a Hub id"})
     harmful_copy: str = field(metadata={"help": "LoRA fine-tuned on harmful replies, of `prosocial direg finetune`"})
     harmful: list[str] = field(metadata={"help": "harmful requests to learn from"})
-    calibration: list[str] = field(metadata={"help": "harmless prompts that sound frightening: where the gate opens"})
     out: str = field(metadata={"help": "directory to write"})
     benign_copy: str | None = field(default=None, metadata={"help": "LoRA fine-tuned on harmless replies"})
     contrast: float = field(default=1.0, metadata={"help": "c of τ = τ_h − c · τ_b"})
     r: int = field(default=8, metadata={"help": "rank of the vector"})
     scale: float = field(default=1.0, metadata={"help": "λ where the gate is fully open"})
+    calibration: list[str] = field(
+        default_factory=list, metadata={"help": "harmless prompts that sound frightening; by default the package's own"}
+    )
     harmless: list[str] = field(default_factory=list, metadata={"help": "harmless requests beside the package's own"})
     people: list[str] = field(default_factory=list, metadata={"help": "people in need beside the package's own"})
     people_calibration: list[str] = field(default_factory=list, metadata={"help": "people in need, for calibration"})
@@ -102,7 +104,8 @@ def _texts(recipe: GateRecipe) -> _Kinds:
         by_name(recipe.held_out_harmless),
         by_name(recipe.held_out_people),
     )
-    frightening, in_need = _all(recipe.calibration), _all(recipe.people_calibration)
+    frightening = _all(recipe.calibration) if recipe.calibration else frightening_prompts()
+    in_need = _all(recipe.people_calibration)
     given = {
         "harmful": _all(recipe.harmful, "unsafe"),
         "harmless": _all(recipe.harmless),

@@ -8,11 +8,10 @@ import gradio as gr
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import ChatSession
+from hf_prosocial.session import ChatSession, Step, stream
 
 from .marked import marked
 from .shares import WHOLE, rebalanced
-from .stream import Step, stream
 
 LIMITS = (
     "**A demonstration by a small model, not a counsellor.** It can be wrong, cold or harmful. Nothing is kept: a "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from .stream import Step
+from hf_prosocial.session import Step
 
 _STYLE = """<style>
 .changes { line-height: 1.9; white-space: pre-wrap; overflow-wrap: anywhere; }

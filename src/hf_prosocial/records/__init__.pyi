@@ -1,3 +1,6 @@
+from .align import ALIGN as ALIGN
+from .align import AlignRecord as AlignRecord
+from .align import StageRecord as StageRecord
 from .choice import CHOICE as CHOICE
 from .choice import Choice as Choice
 from .choice import ChoicePoint as ChoicePoint

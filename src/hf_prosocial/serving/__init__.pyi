@@ -1,3 +1,4 @@
+from .command import run_serve as run_serve
 from .guided_request import GuidedRequest as GuidedRequest
 from .transformers_serve import assemble as assemble
 from .transformers_serve import check_flags as check_flags

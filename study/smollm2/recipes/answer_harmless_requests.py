@@ -1,4 +1,4 @@
-"""The base's answers to recipes/frightening_but_harmless.txt, which the benign copy learns from.
+"""The base's answers to frightening but harmless requests, which the benign copy learns from.
 
     python recipes/answer_harmless_requests.py runs/harmless_answers.jsonl
 
@@ -14,9 +14,9 @@ from typing import Any
 from transformers import pipeline, set_seed
 
 from hf_prosocial.direg.refusal_words import has_refusal_words
+from hf_prosocial.gate import frightening_prompts
 from hf_prosocial.models import find_base, preferred_device
 
-REQUESTS = Path("recipes/frightening_but_harmless.txt")
 LONGEST = 256
 """Tokens of an answer."""
 
@@ -38,7 +38,7 @@ def answered(requests: list[str]) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    rows = list(answered(REQUESTS.read_text(encoding="utf-8").splitlines()))
+    rows = list(answered(frightening_prompts()))
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     Path(sys.argv[1]).write_text(lines, encoding="utf-8")
     print(f"{len(rows)} answers kept")

@@ -4,12 +4,14 @@
 - runs/gate_harmless.jsonl: instructions and questions of the preference data's training split.
 - runs/gate_people.jsonl: what people in need wrote, of the same split.
 - runs/gate_frightening.jsonl, runs/gate_people_calibration.jsonl: other prompts, by which the thresholds are set:
-  frightening_but_harmless.txt, and the 50 people of the labelled support replies.
+  the package's own frightening ones, and the 50 people of the labelled support replies.
 """
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
+
+from hf_prosocial.gate import frightening_prompts
 
 RUNS, RAW = Path("runs"), Path("data").resolve().parent / "raw"
 HARMLESS, PEOPLE = ("pandalm", "llmbar", "truthfulqa-reeval"), ("counsel-chat", "empathetic-personas")
@@ -35,6 +37,5 @@ if __name__ == "__main__":
     write("gate_harmful.jsonl", [*asked, *prompts("harm/train.jsonl", ("jailbreakbench-artifacts",))])
     write("gate_harmless.jsonl", prompts("preferences/train.jsonl", HARMLESS))
     write("gate_people.jsonl", prompts("preferences/train.jsonl", PEOPLE))
-    own = Path(__file__).with_name("frightening_but_harmless.txt").read_text(encoding="utf-8").splitlines()
-    write("gate_frightening.jsonl", own)
+    write("gate_frightening.jsonl", frightening_prompts())
     write("gate_people_calibration.jsonl", prompts("judge/support_replies.jsonl"))

@@ -7,7 +7,7 @@ from typing import Any
 from hf_prosocial.errors import ProsocialError
 
 from .columns import chained, fitting, most_say, number_of, parsed, text_of, value_of
-from .made import Made, Rows, clean, said, words_of
+from .made import Made, Rows, clean, rank, said, words_of
 from .registry import converter
 
 Column = str | Sequence[str]
@@ -111,6 +111,18 @@ def completions(
         asked = conversation(row, prompt)
         about = {} if category is None else {"category": text_of(row, category)}
         yield Made(_group(asked), asked, (text_of(row, completion),), about)
+
+
+@converter("answered_by_template")
+def answered_by_template(
+    rows: Rows, prompt: Column, parts: Sequence[Sequence[str]], within: str | None = None
+) -> Iterator[Made]:
+    """Each prompt once, with a completion of our own: one text of each part, which the prompt's hash draws."""
+    asked = dict.fromkeys(conversation(row, prompt) for row in _inner(chained(rows), within))
+    for one in asked:
+        digest = rank(words_of(one[-1][1]))
+        reply = " ".join(texts[digest[at] % len(texts)] for at, texts in enumerate(parts))
+        yield Made(_group(one), one, (reply,))
 
 
 @converter("prompts")

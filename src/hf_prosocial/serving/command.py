@@ -7,16 +7,11 @@ from collections.abc import Sequence
 
 from hf_prosocial.assets import RELEASED
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.serving import (
-    GuidedRequest,
-    assemble,
-    check_flags,
-    has_vllm,
-    serve_command,
-    vllm_command,
-    vllm_settings,
-)
 from hf_prosocial.session import parsed_preferences
+
+from .guided_request import GuidedRequest
+from .transformers_serve import assemble, check_flags, serve_command
+from .vllm_serve import has_vllm, vllm_command, vllm_settings
 
 
 def run_serve(

@@ -16,7 +16,8 @@ from hf_prosocial.decoding import ProSocialProcessor
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.models import prompt_batch, replies_to
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import ChatSession
+
+from .chat_session import ChatSession
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,9 @@
+from .outcome import next_commands as next_commands
+from .outcome import warnings_of as warnings_of
+from .recipe import STAGES as STAGES
+from .recipe import AlignRecipe as AlignRecipe
+from .recipe import Effort as Effort
+from .run import Aligned as Aligned
+from .run import align_base as align_base
+from .run import aligned_at as aligned_at
+from .terminal import run_align as run_align

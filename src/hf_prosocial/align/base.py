@@ -1,0 +1,151 @@
+"""Whether a base can be aligned, and what is found out about it and the machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import listed
+from hf_prosocial.models import find_base, preferred_device
+from hf_prosocial.records import read_json
+
+PAIRS_A_STEP = 8
+_HELLO = [{"role": "user", "content": "Hello."}]
+_LARGE = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found out, and is told.
+
+    Attributes:
+        device: where models run.
+        dtype: of the base while it is trained on.
+        attention: kernel of the trainings.
+        rows: of a micro-batch; as many micro-batches as make eight rows a step.
+        processes: that train together.
+    """
+
+    device: str
+    dtype: Literal["bfloat16", "float32"]
+    attention: str
+    rows: int
+    processes: int
+
+    @property
+    def micro_batches(self) -> int:
+        """For each process and step."""
+        return max(1, PAIRS_A_STEP // (self.rows * self.processes))
+
+    def __str__(self) -> str:
+        step = f"{self.rows} rows at a time on each of {self.processes} processes, {PAIRS_A_STEP} a step"
+        return f"{self.device}, {self.dtype}, {self.attention} attention, {step}"
+
+
+def check_base(base: str) -> None:
+    """Refuse what cannot be edited or trained on, before anything is made.
+
+    Raises:
+        OSError: no such base.
+        ProsocialError: an adapter, quantised weights, or no chat template that can be used.
+    """
+    source = find_base(base)
+    folder = Path(source.location)
+    if folder.is_dir() and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ProsocialError(
+            f"{base} is an adapter, not a model; merge it into its base (PEFT's merge_and_unload), save and align that"
+        )
+    if source.gguf_file is None and folder.is_dir() and (folder / "config.json").is_file():
+        quantised = read_json(folder / "config.json").get("quantization_config")
+        if quantised:
+            method = quantised.get("quant_method", "an unnamed method") if isinstance(quantised, dict) else quantised
+            raise ProsocialError(
+                f"{base} is quantised ({method}), and a harm vector is subtracted from whole weights; name the model "
+                "that it was quantised from"
+            )
+    _check_template(base, source.load_tokenizer())
+
+
+def _check_template(base: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.chat_template:
+        raise ProsocialError(
+            f"{base} has no chat template, so that nothing says how a conversation is written; set "
+            "tokenizer.chat_template to the one that it was trained with, and tokenizer.save_pretrained into its folder"
+        )
+    try:
+        text = tokenizer.apply_chat_template(_HELLO, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise ProsocialError(f"the chat template of {base} cannot write a user's message: {error}") from error
+    if "Hello." not in str(text):
+        raise ProsocialError(f"the chat template of {base} does not write what the user says")
+
+
+def check_guide_base(base: str, guide_base: str) -> None:
+    """Refuse a smaller model whose tokens are others.
+
+    Raises:
+        OSError: no such model.
+        ProsocialError: tokens that differ, or no chat template.
+    """
+    own, other = (find_base(one).load_tokenizer() for one in (base, guide_base))
+    mine, its = own.get_vocab(), other.get_vocab()
+    differing = sorted(token for token in {*mine, *its} if mine.get(token) != its.get(token))
+    if differing:
+        raise ProsocialError(
+            f"{guide_base} has other tokens than {base} ({len(differing)} differ: {listed(differing[:3])}), so that "
+            "its ARM could not guide it; name a model of the same family"
+        )
+    _check_template(guide_base, other)
+
+
+def machine_for(base: str, processes: int) -> Machine:
+    """Device, dtype, attention and micro-batch for a base.
+
+    On an accelerator the micro-batch is probed: rows of the greatest length, trained on once. On a processor, a model
+    of more than 1.5 billion parameters gets one row at a time.
+
+    Args:
+        base: as `find_base` takes it.
+        processes: that train together.
+    """
+    device = preferred_device()
+    if device.type == "cpu":
+        rows = PAIRS_A_STEP if _parameters(base) < _LARGE else 1
+        return Machine("processor", "bfloat16", "eager", max(1, rows // processes), processes)
+    return Machine(str(device), "bfloat16", "sdpa", _probed_rows(base, device, processes), processes)
+
+
+def _parameters(base: str) -> int:
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source = find_base(base)
+    if source.gguf_file is not None:
+        return Path(source.location, source.gguf_file).stat().st_size * 2  # Four bits a weight, or more.
+    with init_empty_weights():
+        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source.location))
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def _probed_rows(base: str, device: torch.device, processes: int) -> int:
+    """The most rows of 512 tokens, a power of two up to what a step needs, that a LoRA can be trained on at once."""
+    from accelerate.utils import find_executable_batch_size
+    from peft import LoraConfig, get_peft_model
+
+    model = find_base(base).load_model(torch.bfloat16).to(device)
+    trained = get_peft_model(model.train(), LoraConfig(r=16, target_modules="all-linear"))
+    length = min(512, model.config.get_text_config().max_position_embeddings)
+
+    @find_executable_batch_size(starting_batch_size=max(1, PAIRS_A_STEP // processes))
+    def probe(batch_size: int) -> int:
+        # A pair is read as two replies.
+        ids = torch.full((2 * batch_size, length), 5, device=device)
+        trained(input_ids=ids, labels=ids).loss.backward()
+        trained.zero_grad()
+        return batch_size
+
+    return probe()

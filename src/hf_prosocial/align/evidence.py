@@ -1,0 +1,95 @@
+"""The last two stages: a short evaluation, and cards."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+
+from hf_prosocial.evaluation import EvaluationConfig, evaluate
+from hf_prosocial.hub import render
+from hf_prosocial.io import validated
+from hf_prosocial.preference import OBJECTIVES
+
+from .stages import Work
+
+BASE, SAFE, GATED, GUIDED, BOTH = "base", "safe base", "gated", "guided", "gated, guided"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def make_evaluation(work: Work) -> str:
+    """Compare the base with what was made of it, on prompts that nothing was trained on."""
+    config = evaluation_config(work)
+    if config is None:
+        return "nothing to evaluate: the data hold no prompts that are held out"
+    evaluate(config, work.path("report"))
+    return f"{', '.join(config.variants)} on {', '.join(config.benchmarks)}"
+
+
+def evaluation_config(work: Work) -> EvaluationConfig | None:
+    """What is evaluated; None where there are no prompts for it."""
+    variants: dict[str, dict[str, Any]] = {BASE: {}}
+    if (work.out / "harm-vector").is_dir():
+        variants[SAFE] = {"vector": work.path("harm-vector")}
+    if (work.out / "gated-harm-vector").is_dir():
+        variants[GATED] = {"vector": work.path("gated-harm-vector")}
+    # An ARM on a smaller base guides by its own weights, which an evaluation's one base does not hold.
+    if work.recipe.guide_base is None:
+        variants[GUIDED] = {"arm": work.path("arm"), "beta": 1.0}
+        if GATED in variants:
+            variants[BOTH] = variants[GATED] | variants[GUIDED]
+    benchmarks = {}
+    for file, measures in work.data.benchmarks().items():
+        # No judge of the package's scores other objectives than its own.
+        if measures == "rewards" and "rewards" not in work.recipe.judges and work.data.objectives != list(OBJECTIVES):
+            continue
+        name = file.rpartition("/")[2].removesuffix(".jsonl")
+        name = f"{name} (people in need)" if measures == "rewards" else name
+        # Of a benchmark for refusals, the safe prompts count, which are about half.
+        wanted = work.effort.prompts and work.effort.prompts * (3 if measures == "over_refusal" else 1)
+        count = wanted if wanted and wanted < work.data.count(file) else None
+        benchmarks[name] = {"file": file, "measures": measures, "count": count}
+    if not benchmarks:
+        return None
+    content: dict[str, Any] = {"base": work.recipe.base, "reference": BASE, "variants": variants}
+    content |= {"benchmarks": benchmarks, "max_new_tokens": work.effort.new_tokens, "seed": work.recipe.seed}
+    content["dtype"] = "float32" if work.machine.device == "processor" else work.machine.dtype
+    if work.data.text is not None:
+        content["capability"] = {"text": work.data.text, "text_tokens": work.effort.text_tokens}
+    return validated(EvaluationConfig, content | work.recipe.judges, "the evaluation")
+
+
+def make_cards(work: Work) -> str:
+    """Render the card of each thing that was made, as a push would."""
+    shutil.rmtree(work.out / "cards", ignore_errors=True)  # Of a run that was killed.
+    is_id = _HUB_ID.fullmatch(work.recipe.base) and not Path(work.recipe.base).exists()
+    base = work.recipe.base if is_id else None
+    made = {"safe-base": SAFE, "harm-vector": SAFE, "gated-harm-vector": GATED, "arm": GUIDED}
+    written = []
+    for name, variant in made.items():
+        if not (work.out / name).is_dir():
+            continue
+        figures = work.out / "report" / "eval_results" / f"{variant}.json"
+        named = base or f"YOUR-NAME/{work.recipe.base.rstrip('/').rpartition('/')[2]}"
+        render(
+            work.path(name),
+            work.path(f"cards/{name}"),
+            f"YOUR-NAME/{name}",
+            base_model=named,
+            licence=_licence(base),
+            evaluation=figures if figures.is_file() else None,
+        )
+        written.append(name)
+    return f"cards of {', '.join(written)}, as they would be pushed"
+
+
+def _licence(base: str | None) -> str:
+    """The base's, where its card is at hand; "unknown", which the Hub knows, elsewhere."""
+    if base is None:
+        return "unknown"
+    try:
+        found = ModelCard.load(base).data.license
+    except (OSError, ValueError):
+        return "unknown"
+    return found if isinstance(found, str) else "unknown"

@@ -1,0 +1,212 @@
+"""Which stages are done, in align.json; so that a second run does nothing and a changed setting redoes what follows."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from hf_prosocial.errors import ProsocialError
+from hf_prosocial.records import ALIGN, AlignRecord, StageRecord
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: of `STAGES`.
+        does: what is told before it starts.
+        settings: all that it follows from beside other stages.
+        follows: the stages before it that it reads.
+        outputs: paths in the folder that are its own.
+        run: does it, and says what it found. Begun before and killed, it goes on.
+        together: whether all processes of a training run it.
+        passing: outputs that are removed once the stages `until` are done.
+        until: those stages.
+    """
+
+    name: str
+    does: str
+    settings: Mapping[str, Any]
+    follows: tuple[str, ...]
+    outputs: tuple[str, ...]
+    run: Callable[[], str]
+    together: bool = False
+    passing: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+
+
+def stage_keys(stages: Sequence[Stage]) -> dict[str, str]:
+    """Of each stage, the hash of its settings and of the keys of what it follows."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        content = {"stage": stage.name, "settings": dict(stage.settings)}
+        content["follows"] = {name: keys[name] for name in stage.follows}
+        keys[stage.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return keys
+
+
+@dataclass
+class Ledger:
+    """The record of a folder, read and written.
+
+    Attributes:
+        out: the folder.
+        record: as it stands.
+        writes: whether this process does; of several that train together, one.
+        keys: of the stages.
+    """
+
+    out: Path
+    record: AlignRecord
+    writes: bool = True
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, out: Path, base: str, settings: dict[str, Any], versions: dict[str, str], *, writes: bool = True
+    ) -> "Ledger":
+        """The folder's, or a new one.
+
+        Raises:
+            ProsocialError: the folder is of another base.
+        """
+        file = out / ALIGN
+        if not file.is_file():
+            return cls(out, AlignRecord(base, settings, versions=versions), writes)
+        record = AlignRecord.read(file)
+        if record.base != base:
+            raise ProsocialError(f"{out} is of {record.base}, not of {base}; choose another folder")
+        return cls(out, replace(record, settings=settings, versions=versions), writes)
+
+    def is_done(self, stage: Stage, finished: Sequence[str] = ()) -> bool:
+        """Whether a stage ended with these settings, and what it wrote is there.
+
+        Args:
+            stage: which.
+            finished: stages that need its passing outputs no more.
+        """
+        found = self.record.stages.get(stage.name)
+        if found is None or not found.done or found.key != self.keys[stage.name]:
+            return False
+        gone = stage.passing if stage.passing and set(stage.until) <= set(finished) else ()
+        needed = {path: size for path, size in found.files.items() if not _within(path, gone)}
+        return all(_size(self.out / path) == size for path, size in needed.items())
+
+    def begin(self, stage: Stage) -> None:
+        """Make room: what stands there of other settings is removed, what was begun with the same ones stays."""
+        found = self.record.stages.get(stage.name)
+        if found is None or found.key != self.keys[stage.name]:
+            self.clear(stage.outputs)
+        self._put(stage.name, StageRecord(self.keys[stage.name], done=False))
+
+    def end(self, stage: Stage, seconds: float, said: str) -> None:
+        """Record what a stage wrote."""
+        files = {
+            path.relative_to(self.out).as_posix(): path.stat().st_size
+            for name in stage.outputs
+            for path in _files_of(self.out / name)
+        }
+        self._put(stage.name, StageRecord(self.keys[stage.name], True, round(seconds, 1), files, said))
+
+    def clear(self, names: Sequence[str]) -> None:
+        """Remove what stands at these paths in the folder."""
+        for name in names if self.writes else ():
+            _remove(self.out / name)
+
+    def write(self) -> None:
+        """Write align.json."""
+        if self.writes:
+            self.record.write(self.out / ALIGN)
+
+    def _put(self, name: str, record: StageRecord) -> None:
+        self.record = replace(self.record, stages=self.record.stages | {name: record})
+        self.write()
+
+
+def run_stages(
+    stages: Sequence[Stage], ledger: Ledger, asked: Sequence[str], redo: Sequence[str], tell: Callable[[str], None]
+) -> None:
+    """Run what is not done, in order.
+
+    Args:
+        stages: all of them.
+        ledger: of the folder.
+        asked: the stages to run; the others must be done already where these follow them.
+        redo: stages to run again whatever stands there.
+        tell: shows a line to the user.
+
+    Raises:
+        ProsocialError: a stage that is needed is neither done nor asked for.
+    """
+    ledger.keys = stage_keys(stages)
+    state = PartialState()
+    done = _done(stages, ledger, redo)
+    state.wait_for_everyone()  # Before anything changes what others still look at.
+    for number, stage in enumerate(stages, start=1):
+        where = f"[{number}/{len(stages)}] {stage.name}"
+        if stage.name in done:
+            tell(f"{where}: done before. {ledger.record.stages[stage.name].said}")
+        elif stage.name in asked:
+            missing = [name for name in stage.follows if name not in done]
+            if missing:
+                raise ProsocialError(f"{stage.name} follows {', '.join(missing)}, which is not done; ask for it too")
+            tell(f"{where}: {stage.does}")
+            if stage.name in redo:
+                ledger.clear(stage.outputs)
+            ledger.begin(stage)
+            state.wait_for_everyone()
+            start = time.monotonic()
+            said = stage.run() if ledger.writes or stage.together else ""
+            state.wait_for_everyone()
+            ledger.end(stage, time.monotonic() - start, said)
+            done.append(stage.name)
+            tell(f"{where}: {said} ({_duration(time.monotonic() - start)})")
+        for one in stages:
+            if one.name in done and one.passing and set(one.until) <= set(done):
+                ledger.clear(one.passing)
+
+
+def _done(stages: Sequence[Stage], ledger: Ledger, redo: Sequence[str]) -> list[str]:
+    """Stages that need not run. One whose passing outputs are gone runs again where a stage that reads them must."""
+    done: list[str] = []
+    for stage in reversed(stages):
+        if stage.name not in redo and ledger.is_done(stage, done):
+            done.append(stage.name)
+    return done
+
+
+def _within(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(one for one in path.rglob("*") if one.is_file() and not _is_checkpoint(one.relative_to(path)))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Of a training on its way; not what it ends with."""
+    return any(part.startswith("checkpoint-") for part in path.parts)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,10 @@
+from .chat_session import WHERE_HELP_IS as WHERE_HELP_IS
+from .chat_session import ChatSession as ChatSession
+from .chat_session import Edit as Edit
+from .chat_session import OnToken as OnToken
+from .chat_session import SafeEdit as SafeEdit
+from .chat_session import about_edit as about_edit
+from .chat_session import asked_edit as asked_edit
+from .chat_session import parsed_preferences as parsed_preferences
+from .reply_stream import Step as Step
+from .reply_stream import stream as stream
