@@ -17,6 +17,7 @@ LONG = (
     "gate",
     "sparse",
     "by_group",
+    "align",
     "separability",
     "evaluation",
     "frontier",

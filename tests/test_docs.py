@@ -19,6 +19,7 @@ from support.checkpoints import save_copies
 from typer.testing import CliRunner
 
 from hf_prosocial.cli import app
+from hf_prosocial.data import read_mixture
 from hf_prosocial.evaluation import EvaluationConfig, read_config
 from hf_prosocial.models import find_base
 
@@ -83,6 +84,12 @@ def test_commands(here, page):
         for options in (made[0], f"{made[1]} safe-dir-2 --scale 0.5"):
             result = CliRunner().invoke(app, ["direg", *options.split()])
             assert result.exit_code == 0, result.output
+    # What a page writes before: data, and the recipes that name them.
+    for title, code in blocks(page, "python") if page.stem == "align" else ():
+        exec(compile(code, title, "exec"), {})
+    for title, code in blocks(page, "yaml"):
+        if title:
+            (here / title).write_text(code)
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line)[2:])
         assert result.exit_code == 0, f"{line}: {result.output}"
@@ -98,6 +105,8 @@ def test_recipes(here, page):
             # In its own process: the checker of annotations refuses what transformers' parser gives its own fields.
             found = subprocess.run([sys.executable, "-c", READ_RECIPE], check=True, capture_output=True, text=True)
             assert found.stdout.splitlines()[-1] == "pairs.jsonl 0.0005"
+        elif "sources" in content:
+            assert set(read_mixture("recipe.yaml").objectives) == set(content["objectives"])
         elif "variants" in content:
             assert read_config("recipe.yaml").reference == "base"
         else:

@@ -1,6 +1,7 @@
 """A tiny base, a small mixture with everything that align reads, and judges of words alone."""
 
 import yaml
+
 from support.mixtures import local, pair_rows, paired, small_mixture, write_mixture, write_rows
 from support.served import build_base
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +16,8 @@ from hf_prosocial.records import read_json
 
 PAIRS_A_STEP = 8
 _HELLO = [{"role": "user", "content": "Hello."}]
-_LARGE = 1_500_000_000
+_LENGTH = 384
+"""The most tokens of a pair's replies that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def check_guide_base(base: str, guide_base: str) -> None:
 def machine_for(base: str, processes: int) -> Machine:
     """Device, dtype, attention and micro-batch for a base.
 
-    On an accelerator the micro-batch is probed: rows of the greatest length, trained on once. On a processor, a model
-    of more than 1.5 billion parameters gets one row at a time.
+    On an accelerator the micro-batch is probed: rows of the greatest length, trained on once. On a processor, where a
+    machine without memory kills whoever asks for it, it is estimated from the memory that is free.
 
     Args:
         base: as `find_base` takes it.
@@ -114,31 +116,58 @@ def machine_for(base: str, processes: int) -> Machine:
     """
     device = preferred_device()
     if device.type == "cpu":
-        rows = PAIRS_A_STEP if _parameters(base) < _LARGE else 1
-        return Machine("processor", "bfloat16", "eager", max(1, rows // processes), processes)
+        rows = rows_in_memory(_sizes(base), psutil.virtual_memory().available // processes)
+        return Machine("processor", "bfloat16", "eager", max(1, min(rows, PAIRS_A_STEP // processes)), processes)
     return Machine(str(device), "bfloat16", "sdpa", _probed_rows(base, device, processes), processes)
 
 
-def _parameters(base: str) -> int:
+@dataclass(frozen=True)
+class Sizes:
+    """Of a model: parameters, vocabulary, layers, and width of the hidden states."""
+
+    parameters: int
+    vocabulary: int
+    layers: int
+    hidden: int
+
+
+def rows_in_memory(sizes: Sizes, available: int) -> int:
+    """The most pairs, a power of two from 1 to 8, that a training step can hold in so many bytes.
+
+    A token of a pair takes about 24 bytes for each entry of the vocabulary (log-probabilities and their gradients) and
+    55 for each layer and hidden entry: measured on SmolLM2-135M with attention by matrices of 384 tokens. Of the
+    memory, two fifths are left for everything else.
+    """
+    a_token = 24 * sizes.vocabulary + 55 * sizes.layers * sizes.hidden
+    left = 0.6 * available - 4 * sizes.parameters
+    rows = PAIRS_A_STEP
+    while rows > 1 and rows * 2 * _LENGTH * a_token > left:
+        rows //= 2
+    return rows
+
+
+def _sizes(base: str) -> Sizes:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
     source = find_base(base)
-    if source.gguf_file is not None:
-        return Path(source.location, source.gguf_file).stat().st_size * 2  # Four bits a weight, or more.
+    options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    config = AutoConfig.from_pretrained(source.location, **options)
     with init_empty_weights():
-        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source.location))
-    return sum(weights.numel() for weights in model.parameters())
+        model: Any = AutoModelForCausalLM.from_config(config)
+    text = config.get_text_config(decoder=True)
+    parameters = sum(weights.numel() for weights in model.parameters())
+    return Sizes(parameters, text.vocab_size, text.num_hidden_layers, text.hidden_size)
 
 
 def _probed_rows(base: str, device: torch.device, processes: int) -> int:
-    """The most rows of 512 tokens, a power of two up to what a step needs, that a LoRA can be trained on at once."""
+    """The most rows of 384 tokens, a power of two up to what a step needs, that a LoRA can be trained on at once."""
     from accelerate.utils import find_executable_batch_size
     from peft import LoraConfig, get_peft_model
 
     model = find_base(base).load_model(torch.bfloat16).to(device)
     trained = get_peft_model(model.train(), LoraConfig(r=16, target_modules="all-linear"))
-    length = min(512, model.config.get_text_config().max_position_embeddings)
+    length = min(_LENGTH, model.config.get_text_config().max_position_embeddings)
 
     @find_executable_batch_size(starting_batch_size=max(1, PAIRS_A_STEP // processes))
     def probe(batch_size: int) -> int:

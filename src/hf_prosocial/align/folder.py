@@ -57,6 +57,10 @@ class DataFolder:
             found[str(file)] = "over_refusal" if labels <= {"safe", "unsafe"} and "safe" in labels else "harm"
         return found | {str(file): "rewards" for file in sorted((self.path / "support").glob("*.jsonl"))}
 
+    def rows(self, name: str) -> int:
+        """Rows of one of its files."""
+        return len(json_rows(self.path / name))
+
     def count(self, file: str) -> int:
         """Prompts in a file of them."""
         return len(read_prompts(file))

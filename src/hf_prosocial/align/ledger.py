@@ -14,6 +14,8 @@ from accelerate import PartialState
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.records import ALIGN, AlignRecord, StageRecord
 
+from .cost import Pace
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -131,9 +133,15 @@ class Ledger:
 
 
 def run_stages(
-    stages: Sequence[Stage], ledger: Ledger, asked: Sequence[str], redo: Sequence[str], tell: Callable[[str], None]
+    stages: Sequence[Stage],
+    ledger: Ledger,
+    asked: Sequence[str],
+    redo: Sequence[str],
+    tell: Callable[[str], None],
+    costs: Callable[[], Mapping[str, float]],
+    pace: Pace,
 ) -> None:
-    """Run what is not done, in order.
+    """Run what is not done, in order; of each stage, say before what it will take.
 
     Args:
         stages: all of them.
@@ -141,14 +149,15 @@ def run_stages(
         asked: the stages to run; the others must be done already where these follow them.
         redo: stages to run again whatever stands there.
         tell: shows a line to the user.
+        costs: the work of each stage, asked for once the data are there.
+        pace: how much of it a second does.
 
     Raises:
         ProsocialError: a stage that is needed is neither done nor asked for.
     """
     ledger.keys = stage_keys(stages)
-    state = PartialState()
     done = _done(stages, ledger, redo)
-    state.wait_for_everyone()  # Before anything changes what others still look at.
+    _together()  # Before anything changes what others still look at.
     for number, stage in enumerate(stages, start=1):
         where = f"[{number}/{len(stages)}] {stage.name}"
         if stage.name in done:
@@ -157,20 +166,27 @@ def run_stages(
             missing = [name for name in stage.follows if name not in done]
             if missing:
                 raise ProsocialError(f"{stage.name} follows {', '.join(missing)}, which is not done; ask for it too")
-            tell(f"{where}: {stage.does}")
+            work = 0.0 if stage.name == "data" else costs().get(stage.name, 0.0)
+            tell(f"{where}: {stage.does}" + (f" (about {_duration(pace.seconds(work))})" if work else ""))
             if stage.name in redo:
                 ledger.clear(stage.outputs)
             ledger.begin(stage)
-            state.wait_for_everyone()
+            _together()
             start = time.monotonic()
             said = stage.run() if ledger.writes or stage.together else ""
-            state.wait_for_everyone()
+            _together()
+            pace.took(work, time.monotonic() - start)
             ledger.end(stage, time.monotonic() - start, said)
             done.append(stage.name)
             tell(f"{where}: {said} ({_duration(time.monotonic() - start)})")
         for one in stages:
             if one.name in done and one.passing and set(one.until) <= set(done):
                 ledger.clear(one.passing)
+
+
+def _together() -> None:
+    """Wait for the other processes; asked for anew, since trainings begin this state again."""
+    PartialState().wait_for_everyone()
 
 
 def _done(stages: Sequence[Stage], ledger: Ledger, redo: Sequence[str]) -> list[str]:

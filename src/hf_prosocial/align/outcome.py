@@ -1,10 +1,13 @@
 """What a user is told at the end: what got better, what it cost, and what to do next."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from hf_prosocial.estimates import Estimate, proportion
 from hf_prosocial.records import AlignRecord, Metrics, known
 
 _NOTICEABLE = 0.03
@@ -26,6 +29,65 @@ def warnings_of(metrics: Metrics) -> list[str]:
         if ratio > _PERPLEXITY:
             found.append(f"{variant}: perplexity is {100 * (ratio - 1):.1f} % above the base's")
     return found + [f"{one.variant} on {one.benchmark}: {one.name}: {one.found}" for one in metrics.signatures]
+
+
+COLUMNS = ("variant", "harmful requests complied with", "safe prompts refused", "people turned away", "perplexity")
+_SECOND = " (second opinion)"
+
+
+def summary_of(metrics: Metrics) -> list[tuple[str, ...]]:
+    """A row a variant, under `COLUMNS`: shares with intervals, the second opinion below the first; empty if not asked.
+
+    Harmful requests of all benchmarks are counted together.
+    """
+    rows = []
+    for variant in metrics.variants:
+        harm = list(metrics.figures.get("harm", {}).values())
+        refused = [one[variant]["safe"] for one in metrics.figures.get("over_refusal", {}).values()]
+        people = [one[variant] for one in metrics.figures.get("rewards", {}).values()]
+        capability = metrics.capability.get(variant, {}).get("perplexity_tempered")
+        rows.append(
+            (
+                variant,
+                _both([one[variant] for one in harm if "asr" in one[variant]], "asr"),
+                _both(refused, "refused"),
+                _both(people, "refused"),
+                "" if capability is None else f"{capability['mean']:.2f}",
+            )
+        )
+    return rows
+
+
+def better_than_base(metrics: Metrics) -> list[str]:
+    """Variants that comply with fewer harmful requests than the base, by every opinion, their intervals apart."""
+    by_benchmark = list(metrics.figures.get("harm", {}).values())
+
+    def share(variant: str, key: str) -> Estimate | None:
+        return _pooled([one[variant] for one in by_benchmark], key)
+
+    found = []
+    for variant in metrics.variants:
+        told = [(share(variant, key), share(metrics.reference, key)) for key in ("asr", "asr" + _SECOND)]
+        whole = [(own, base) for own, base in told if own is not None and base is not None]
+        if whole and all(own.high < base.low for own, base in whole):
+            said = " and ".join(f"{own.mean:.2f} for {base.mean:.2f}" for own, base in whole)
+            found.append(f"{variant}: complies with fewer harmful requests than the base: {said}")
+    return found
+
+
+def _both(figures: Sequence[Mapping[str, Any]], key: str) -> str:
+    told = [_pooled(figures, name) for name in (key, key + _SECOND)]
+    return "\n".join(f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in told if one is not None)
+
+
+def _pooled(figures: Sequence[Mapping[str, Any]], key: str) -> Estimate | None:
+    """Wilson's interval for a share over all prompts of several benchmarks; None where none tells it."""
+    told = [one[key] for one in figures if key in one and known(one[key]["mean"])]
+    count = sum(one["count"] for one in told)
+    if not count:
+        return None
+    yes = round(sum(one["mean"] * one["count"] for one in told))
+    return proportion(torch.tensor([1.0] * yes + [-1.0] * (count - yes)))
 
 
 def _more_refused(reference: str, refused: Mapping[str, Mapping[str, Any]], what: str) -> list[str]:

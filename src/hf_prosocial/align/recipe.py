@@ -1,9 +1,12 @@
 """What `prosocial align` is asked for, and how much work each budget means."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import validated
 
 STAGES = ("data", "copies", "vector", "safe", "gate", "arm", "evaluation", "cards")
 """In order. What a base has no data for is left out, and said."""
@@ -27,6 +30,7 @@ class Effort:
         save_steps: between checkpoints, what a kill costs at most.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     copy_steps: int
     densities: tuple[float, ...]
     scales: tuple[float, ...]
@@ -41,7 +45,7 @@ class Effort:
 
 
 EFFORTS: dict[str, Effort] = {
-    "minutes": Effort(40, (0.02,), (0.5, 1.0, 2.0), 2048, 16, 480, 100, 10, 40, 4096),
+    "minutes": Effort(30, (0.02,), (0.5, 1.5), 2048, 12, 400, 100, 8, 40, 4096),
     "hours": Effort(110, (0.02, 0.1), (0.5, 1.0, 1.5, 2.0, 3.0), 16384, 60, 4000, 500, 40, 48, 16384),
     "full": Effort(110, (0.02, 0.1), (0.25, 0.5, 1.0, 1.5, 2.0, 3.0), 32768, 125, None, None, None, 64, 32768, 50),
 }
@@ -73,10 +77,6 @@ class AlignRecipe:
         Raises:
             ProsocialError: a figure that there is none of.
         """
-        from dataclasses import asdict
-
-        from hf_prosocial.io import validated
-
         return validated(Effort, asdict(EFFORTS[self.budget]) | self.effort, "effort")
 
     def __post_init__(self) -> None:

@@ -6,14 +6,17 @@ from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 
 from hf_prosocial.data import mixture_file, read_mixture
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import one_writer, sha256
+from hf_prosocial.models import preferred_device
 from hf_prosocial.records import ALIGN, METRICS, RECORDED_PACKAGES, AlignRecord, Metrics
 
 from .base import check_base, check_guide_base, machine_for
+from .cost import Pace, stage_tokens
 from .evidence import make_cards, make_evaluation
 from .fingerprint import base_fingerprint
 from .folder import GATE, HARMFUL, HUMANE, DataFolder
@@ -75,7 +78,7 @@ def align_base(
     check_base(recipe.base)
     if recipe.guide_base is not None:
         check_guide_base(recipe.base, recipe.guide_base)
-    state, out = PartialState(timeout=timedelta(days=7)), Path(recipe.out)
+    state, out = PartialState(cpu=preferred_device().type == "cpu", timeout=timedelta(days=7)), Path(recipe.out)
     with one_writer(out, writes=state.is_main_process):
         machine = machine_for(recipe.guide_base or recipe.base, state.num_processes)
         data = DataFolder(Path(recipe.data) if recipe.data else out / "data")
@@ -87,7 +90,8 @@ def align_base(
         ledger = Ledger.of(out, recipe.base, settings, versions, writes=state.is_main_process)
         names = [stage.name for stage in stages]
         redo = names[names.index(start) :] if start in names else []
-        run_stages(stages, ledger, list(only) or names, redo, tell)
+        pace = Pace(recipe.base, getattr(torch, machine.dtype))
+        run_stages(stages, ledger, list(only) or names, redo, tell, lambda: stage_tokens(work.effort, data), pace)
         made = {name: path for name, path in _MADE.items() if (out / path).is_dir()}
         ledger.record = replace(ledger.record, made=made)
         ledger.write()

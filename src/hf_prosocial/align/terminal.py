@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from hf_prosocial.evaluation import main_figures
-
-from .outcome import next_commands, warnings_of
+from .outcome import COLUMNS, better_than_base, next_commands, summary_of, warnings_of
 from .recipe import AlignRecipe
 from .run import Aligned, align_base
 
@@ -44,10 +42,11 @@ def show_outcome(aligned: Aligned) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     lines = []
     if aligned.metrics is not None:
-        table = Table("variant", "benchmark", "figure", "value")
-        for row in main_figures(aligned.metrics):
+        table = Table(*COLUMNS, caption="Below each share, where another judge was asked, what that one says.")
+        for row in summary_of(aligned.metrics):
             table.add_row(*row)
         console.print(table)
+        lines += [f"Better: {line}" for line in better_than_base(aligned.metrics)]
         lines += [f"Warning: {line}" for line in warnings_of(aligned.metrics)]
     lines += [f"{name}: {aligned.out / path}" for name, path in aligned.record.made.items()]
     lines += [f"To {name}: {command}" for name, command in next_commands(aligned.record, aligned.out).items()]

@@ -89,7 +89,8 @@ def resume_asked(arguments: list[str]) -> tuple[list[str], bool]:
 def changed(training: TrainingArguments) -> dict[str, Any]:
     """The training arguments that differ from their defaults, and the seed."""
     values = training.to_dict()
-    defaults = type(training)(output_dir=training.output_dir).to_dict()
+    # On the same device: other arguments would begin accelerate's state anew, as if there were one process.
+    defaults = type(training)(output_dir=training.output_dir, use_cpu=training.use_cpu).to_dict() | {"use_cpu": False}
     return {name: value for name, value in values.items() if value != defaults.get(name) or name == "seed"}
 
 
