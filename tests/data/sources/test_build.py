@@ -211,6 +211,14 @@ def test_pairs_that_all_hang_together_cannot_be_split(tmp_path):
         build_data(tmp_path / "data", write_mixture(mixture, content))
 
 
+def test_held_out_pairs_that_share_short_replies_with_training(tmp_path):
+    rows = [{**row, "worse": "No."} for row in pair_rows()]
+    content = yaml.safe_load(small_mixture(tmp_path).read_text())
+    content["sources"]["kind"]["files"] = [local(write_rows(tmp_path / "kind.jsonl", rows))]
+    with pytest.raises(ProsocialError, match="kindness: every pair that was held out has a short reply"):
+        build_data(tmp_path / "data", write_mixture(tmp_path / "mixture.yaml", content))
+
+
 def test_a_converter_of_ones_own(tmp_path):
     (tmp_path / "my_converters.py").write_text(
         "from hf_prosocial.data import Made, said\n"

@@ -35,7 +35,7 @@ def split(pairs: Sequence[Pairing], goals: Mapping[str, int]) -> tuple[list[Pair
         goals: how many pairs of each objective to hold out.
 
     Raises:
-        ProsocialError: an objective whose pairs are all connected, so that none can be held out.
+        ProsocialError: an objective whose pairs are all connected, or share short replies, so that none is held out.
     """
     named = _with_components(pairs)
     sizes: dict[str, Counter[str]] = {}
@@ -54,6 +54,12 @@ def split(pairs: Sequence[Pairing], goals: Mapping[str, int]) -> tuple[list[Pair
     known = {words_of(reply) for pair in training for reply in pair.row.replies}
     out = [pair for pair in named if pair.component in held]
     kept = [pair for pair in out if not any(words_of(reply) in known for reply in pair.row.replies)]
+    gone = sorted(set(goals) - {pair.objective for pair in kept})
+    if gone:
+        raise ProsocialError(
+            f"{', '.join(gone)}: every pair that was held out has a short reply that training has too; let replies "
+            "differ"
+        )
     return training, kept, len(out) - len(kept)
 
 
