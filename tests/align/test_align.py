@@ -214,7 +214,9 @@ def test_a_small_guide_for_a_large_base(copy):
     build_base(copy / "small", "small")
     found, ran = aligned(recipe(copy, guide_base="small"))
     assert ran == ["arm", "evaluation", "cards"]
-    assert set(found.metrics.variants) == {"base", "safe base", "gated"}
+    assert set(found.metrics.variants) == {"base", "safe base", "gated", "guided", "gated, guided"}
+    chat = CliRunner().invoke(app, ["chat", "out", "--max-new-tokens", "4", "-p", "kindness=1"], input="hello\n")
+    assert chat.exit_code == 0, chat.output
     assert "--arm-base" in next_commands(found.record, found.out)["serve"]
     small, tokenizer = find_base(str(copy / "small")).load()
     load_arm(copy / "out" / "arm", small, tokenizer=tokenizer)

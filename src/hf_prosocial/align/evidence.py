@@ -34,11 +34,9 @@ def evaluation_config(work: Work) -> EvaluationConfig | None:
         variants[SAFE] = {"vector": work.path("harm-vector")}
     if (work.out / "gated-harm-vector").is_dir():
         variants[GATED] = {"vector": work.path("gated-harm-vector")}
-    # An ARM on a smaller base guides by its own weights, which an evaluation's one base does not hold.
-    if work.recipe.guide_base is None:
-        variants[GUIDED] = {"arm": work.path("arm"), "beta": 1.0}
-        if GATED in variants:
-            variants[BOTH] = variants[GATED] | variants[GUIDED]
+    variants[GUIDED] = {"arm": work.path("arm"), "beta": 1.0, "arm_base": work.recipe.guide_base}
+    if GATED in variants:
+        variants[BOTH] = variants[GATED] | variants[GUIDED]
     benchmarks = {}
     for file, measures in work.data.benchmarks().items():
         # No judge of the package's scores other objectives than its own.

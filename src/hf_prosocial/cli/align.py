@@ -34,4 +34,5 @@ def folder_options(folder: Path) -> dict[str, str | None]:
 
     record = aligned_at(folder).record
     made = {name: str(folder / path) for name, path in record.made.items()}
-    return {"base": record.base, "arm": made.get("arm"), "vector": made.get("gated vector")}
+    found = {"base": record.base, "arm": made.get("arm"), "vector": made.get("gated vector")}
+    return found | {"arm_base": record.settings["guide_base"]}

@@ -71,11 +71,13 @@ def chat(
 
     from .align import folder_options
 
+    arm_base = None
     if folder is not None:
         found = folder_options(folder)
+        arm_base = found["arm_base"] if arm is None else None
         base, arm, vector = base or found["base"], arm or found["arm"], vector or found["vector"]
     (chosen,) = parsed_preferences(arm, [] if preference is None else [preference])
-    session = ChatSession.load(base, arm, asked_edit(base, vector, scale))
+    session = ChatSession.load(base, arm, asked_edit(base, vector, scale), arm_base=arm_base)
     beta = beta if beta is not None else float(preference is not None)
     talk(Conversation(session, chosen, beta, max_new_tokens))
 

@@ -52,6 +52,7 @@ class VariantConfig:
         vector: a harm vector that is subtracted: a file, directory, Hub id, "released" or "released-gated".
         scale: λ; by default what a gated vector itself, or the choice.json beside the vector says.
         arm: the PV-ARM that guides: a directory, Hub id or "released".
+        arm_base: the smaller model that the ARM was trained on, where that is not the base; it has the base's tokens.
         arm_on: whether the ARM was trained on the base or on the base less the vector.
         genarm: a GenARM's directory, in place of an ARM.
         beta, safe_set: β and ε of the guidance.
@@ -64,6 +65,7 @@ class VariantConfig:
     vector: str | None = None
     scale: float | None = None
     arm: str | None = None
+    arm_base: str | None = None
     arm_on: Literal["base", "edited"] = "base"
     genarm: str | None = None
     beta: float = 1.0
@@ -83,6 +85,8 @@ class VariantConfig:
             raise ProsocialError("a min_entropy, but no arm that it is asked by")
         if self.scale is not None and self.vector is None:
             raise ProsocialError(f"a scale of {self.scale:g}, but no vector")
+        if self.arm_base is not None and (self.arm is None or self.arm_on == "edited"):
+            raise ProsocialError("an arm_base is what an arm was trained on; it goes with an arm, and not with arm_on")
         if self.arm_on == "edited" and (self.vector is None or self.arm is None):
             raise ProsocialError("arm_on: edited needs a vector and an arm")
 

@@ -54,7 +54,7 @@ class Variant:
             return self.model
         if isinstance(guide, GenArm):
             return GuidedByGenArm(self.model, guide, preference, config.beta, config.safe_set)
-        if config.vector is not None:
+        if config.vector is not None or config.arm_base is not None:
             return GuidedPair(self.model, guide, preference, config.beta, config.safe_set)
         return GuidedModel(self.model, guide, preference, config.beta, config.safe_set)
 
@@ -95,6 +95,7 @@ class Variants:
         self.base, self.tokenizer = find_base(base).load(dtype, device=preferred_device())
         self._opened: dict[str, Variant] = {}
         self._edited: dict[tuple[str, float], Any] = {}
+        self._arm_bases: dict[str, Any] = {}
         self._guides: dict[tuple[str, str, int], PeftModel | GenArm] = {}
 
     def open(self, name: str) -> Variant:
@@ -167,7 +168,7 @@ class Variants:
         if chosen.arm is None and chosen.genarm is None:
             return None, None
         # What the guide's own base is: PARM and this package's ARMs score relative to it.
-        own = model if chosen.arm_on == "edited" else self.base
+        own = model if chosen.arm_on == "edited" else self._arm_base(chosen)
         source = str(chosen.genarm) if chosen.arm is None else arm_source(chosen.arm)
         key = ("genarm" if chosen.genarm else "arm", source, id(own))
         if key not in self._guides:
@@ -175,6 +176,15 @@ class Variants:
             self._guides[key] = load(source, own, tokenizer=self.tokenizer)
         guide = self._guides[key]
         return guide, _adapter_hash(guide.model if isinstance(guide, GenArm) else guide)
+
+    def _arm_base(self, chosen: VariantConfig) -> Any:
+        """What the ARM shares its weights with: the base, or a smaller model of its own."""
+        if chosen.arm_base is None:
+            return self.base
+        if chosen.arm_base not in self._arm_bases:
+            found, _ = find_base(chosen.arm_base).load(self.base.dtype, device=preferred_device())
+            self._arm_bases[chosen.arm_base] = found
+        return self._arm_bases[chosen.arm_base]
 
 
 def _adapter_hash(model: PeftModel) -> str:

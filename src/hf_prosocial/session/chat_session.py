@@ -114,7 +114,12 @@ class ChatSession:
 
     @classmethod
     def load(
-        cls, base: str | None, arm: str | None, edit: Edit | None, allow_mismatch: Collection[str] = ()
+        cls,
+        base: str | None,
+        arm: str | None,
+        edit: Edit | None,
+        allow_mismatch: Collection[str] = (),
+        arm_base: str | None = None,
     ) -> "ChatSession":
         """The base, its ARM on the same copy of the weights, and the safe base; the hashes of the weights are checked.
 
@@ -123,6 +128,7 @@ class ChatSession:
             arm: the adapter; by default the released one.
             edit: the harm vector and λ; None guides the base itself.
             allow_mismatch: as `load_arm` takes it.
+            arm_base: the smaller model that the adapter was trained on, where that is not the base.
 
         Raises:
             OSError, ProsocialError: no such base, or an adapter or a harm vector that does not belong to it.
@@ -141,7 +147,8 @@ class ChatSession:
         with warnings.catch_warnings():
             # PEFT reads a name that transformers deprecates; there is nothing that a reader of replies could do.
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-            loaded = load_arm(arm or released_arm(), model, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
+            own = model if arm_base is None else find_base(arm_base).load(model.dtype, device=preferred_device())[0]
+            loaded = load_arm(arm or released_arm(), own, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
         return cls(model, safe, tokenizer, loaded, source.description, edit)
 
     @property
