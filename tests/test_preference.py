@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_prosocial import OBJECTIVES, Preference, preference
+from hf_prosocial import OBJECTIVES, Preference, ProsocialError, preference
+from hf_prosocial.preference import weights_of
 
 positive = st.floats(min_value=1e-6, max_value=1e6)
 weightings = st.dictionaries(st.sampled_from(OBJECTIVES), positive, min_size=1)
@@ -115,3 +116,12 @@ def test_samples_have_the_moments_of_a_dirichlet():
     torch.testing.assert_close(draws.var(0), torch.full((5,), variance, dtype=torch.float64), atol=0.006, rtol=0)
     with pytest.raises(ValueError, match="concentration must be above 0 and finite, found 0"):
         Preference.sample(0)
+
+
+def test_a_mapping_is_read_over_the_objectives_of_whom_it_is_given_to():
+    weights = weights_of({"patience": 0.75, "clarity": 0.25}, ("clarity", "patience"))
+    assert weights.tolist() == [0.25, 0.75]
+    with pytest.raises(ProsocialError, match=r"unknown objective 'empathy'.*\['clarity', 'patience'\]"):
+        weights_of({"empathy": 1.0}, ("clarity", "patience"))
+    with pytest.raises(ProsocialError, match=r"weights must sum to 1, found 0\.5"):
+        weights_of({"patience": 0.5}, ("clarity", "patience"))

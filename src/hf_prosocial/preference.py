@@ -160,8 +160,11 @@ class Preference(Mapping[str, float]):
         return f"Preference({given}{over})"
 
 
-Preferences = Preference | Sequence[Preference] | Tensor
-"""One preference for all rows, or one per row; or plain weights of shape (k,) or (rows, k)."""
+Preferences = Preference | Mapping[str, float] | Sequence[Preference] | Tensor
+"""One preference for all rows, or one per row; or plain weights of shape (k,) or (rows, k).
+
+A plain mapping of weights is read over the objectives of the model that it is given to, whatever these are called.
+"""
 
 
 def weights_of(preference: Preferences, objectives: tuple[str, ...]) -> Float[Tensor, "*rows k"]:
@@ -172,10 +175,12 @@ def weights_of(preference: Preferences, objectives: tuple[str, ...]) -> Float[Te
     """
     if isinstance(preference, Preference):
         return preference.tensor(objectives=objectives)
+    if isinstance(preference, Mapping):
+        return Preference.from_dict(preference, objectives=objectives).tensor()
     if not isinstance(preference, Tensor):
         if not preference:
             raise ProsocialError("expected one preference or more, found an empty sequence")
-        if isinstance(preference, str | Mapping) or not all(isinstance(one, Preference) for one in preference):
+        if isinstance(preference, str) or not all(isinstance(one, Preference) for one in preference):
             raise ProsocialError(
                 f"expected a Preference, several, or their weights as a tensor, found {preference!r:.80}; "
                 "Preference(empathy=0.5, helpfulness=0.5) makes one, Preference.parse one of a text"
