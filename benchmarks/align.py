@@ -23,7 +23,12 @@ ROOT = Path(__file__).parent.parent
 RAW = Path("data").resolve().parent / "raw"
 OUT = Path("runs/align")
 KILLS, SEED = 20, 0
-MADE = ("arm/adapter_model.safetensors", "harm-vector/harm_vector.safetensors", "safe-base/model.safetensors")
+MADE = (
+    "arm/adapter_model.safetensors",
+    "harm-vector/harm_vector.safetensors",
+    "safe-base/model.safetensors",
+    "gated-harm-vector/gated_harm_vector.safetensors",
+)
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})

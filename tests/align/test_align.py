@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from support.aligned import EFFORT, JUDGES, everything, own_objectives, tiny_base
-from support.mixtures import digest
+from support.mixtures import digest, local, write_rows
 from typer.testing import CliRunner
 
 from hf_prosocial import GatedHarmVector, ProsocialError, find_base, load_arm
@@ -20,8 +20,9 @@ from hf_prosocial.align import (
     next_commands,
     summary_of,
     warnings_of,
+    warnings_of_parts,
 )
-from hf_prosocial.align import run as align_run
+from hf_prosocial.align import plan as align_plan
 from hf_prosocial.cli import app
 from hf_prosocial.hub import render
 
@@ -29,7 +30,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*'pin_memory'.*:UserWarning"),
     pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning"),
 ]
-MADE = ("arm/adapter_model.safetensors", "harm-vector/harm_vector.safetensors", "safe-base/model.safetensors")
+MADE = (
+    "arm/adapter_model.safetensors",
+    "harm-vector/harm_vector.safetensors",
+    "safe-base/model.safetensors",
+    "gated-harm-vector/gated_harm_vector.safetensors",
+)
 
 
 def recipe(folder, **changes):
@@ -43,7 +49,7 @@ def aligned(recipe, **options):
     lines = []
     found = align_base(recipe, tell=lines.append, **options)
     told = [line.split("] ")[1] for line in lines if line.startswith("[")]
-    before = [line.split(":")[0] for line in told if ": done before" in line]
+    before = [line.split(":")[0] for line in told if ": done before" in line or ": NOT done" in line]
     return found, [name for name in dict.fromkeys(line.split(":")[0] for line in told) if name not in before]
 
 
@@ -138,14 +144,14 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, empty, monkeypatch):
     shutil.copytree(run[0] / "base", "base")
     everything(empty)
     for name in ("make_copies", "make_safe", "make_gate", "make_arm", "make_evaluation"):
-        whole = getattr(align_run, name)
+        whole = getattr(align_plan, name)
 
         def broken(work, whole=whole):
             whole(work)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(align_run, name, broken)
+            patch.setattr(align_plan, name, broken)
             with pytest.raises(KeyboardInterrupt):
                 aligned(recipe(empty))
     aligned(recipe(empty))
@@ -202,6 +208,10 @@ def test_a_built_folder_is_taken_as_it_is(copy):
     assert not Path("out/data").exists()
     with (data / "preferences" / "train.jsonl").open("a") as file:
         file.write("\n")
+    with pytest.raises(ProsocialError, match=r"preferences/train.jsonl changed since it was built"):
+        align_base(recipe(copy, data="data"))
+    # A folder of one's own has no record to differ from.
+    (data / "data.json").unlink()
     _, ran = aligned(recipe(copy, data="data"), only=["data", "arm"])
     assert ran == ["data", "arm"]
     with pytest.raises(ProsocialError, match="holds no preferences"):
@@ -273,6 +283,7 @@ def test_bases_that_cannot_be_aligned_are_refused_before_anything_is_made(run, e
 
 
 def test_a_template_that_refuses_system_messages_is_no_hindrance(copy):
+    aligned(recipe(copy))
     text = (copy / "base" / "chat_template.jinja").read_text()
     refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     (copy / "base" / "chat_template.jinja").write_text(refuses + text)
@@ -285,16 +296,26 @@ def test_settings_that_nothing_reads(empty):
         AlignRecipe("base", "out", judges={"style": {"kind": "words"}})
     tiny_base(empty)
     everything(empty)
-    with pytest.raises(ProsocialError, match=r"effort: .*steps"):
+    with pytest.raises(ProsocialError, match="effort: there is no steps; there are copy_steps, densities"):
         align_base(recipe(empty, effort={"steps": 4}))
+    for name, value in (("pairs", -3), ("prompts", 0), ("densities", []), ("copy_steps", 0), ("densities", [2.0])):
+        with pytest.raises(ProsocialError, match=f"effort: {name}"):
+            align_base(recipe(empty, effort={name: value}))
+    assert not Path("out").exists()
     found = CliRunner().invoke(app, ["align", "base", "--out", "out", "--budget", "weeks"])
     assert found.exit_code == 1
     assert "minutes" in found.output
 
 
 def test_a_folder_is_of_one_base(copy):
-    shutil.copytree("base", "other")
-    with pytest.raises(ProsocialError, match="is of base, not of other"):
+    from support.served import build_base
+
+    # The same weights under another name, or as a whole path, are the same base.
+    shutil.copytree("base", "moved")
+    _, ran = aligned(dataclasses.replace(recipe(copy), base=str(copy / "moved")))
+    assert ran == []
+    build_base(copy / "other", "llama", seed=1)
+    with pytest.raises(ProsocialError, match=r"is of .*moved, not of .*other"):
         align_base(dataclasses.replace(recipe(copy), base="other"))
     with pytest.raises(FileNotFoundError, match="prosocial align BASE --out"):
         aligned_at(copy)
@@ -303,6 +324,7 @@ def test_a_folder_is_of_one_base(copy):
 def test_a_changed_base_redoes_what_follows_from_it(copy):
     from support.served import build_base
 
+    aligned(recipe(copy))
     shutil.rmtree(copy / "base")
     build_base(copy / "base", "llama", seed=1)
     _, ran = aligned(recipe(copy))
@@ -347,3 +369,139 @@ def test_the_command_ends_with_one_screen(copy):
     for part in ("gated, guided", "To chat: prosocial chat", "To serve: prosocial serve", "To push the arm:"):
         assert part in result.output
     assert "done before" in result.output
+
+
+def test_nothing_that_align_did_not_make_is_removed(empty):
+    tiny_base(empty)
+    everything(empty)
+    for name in ("data", "arm"):
+        Path("out", name).mkdir(parents=True)
+        Path("out", name, "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"out/data stands there, and align.json does not tell of it"):
+        align_base(recipe(empty))
+    shutil.rmtree("out/data")
+    with pytest.raises(FileExistsError, match=r"out/arm stands there"):
+        align_base(recipe(empty), only=["data", "arm"])
+    assert Path("out/arm/mine.txt").read_text() == "mine"
+
+
+def test_what_there_is_nothing_to_make_from_any_more_is_removed(copy):
+    own_objectives(copy)
+    found, ran = aligned(recipe(copy, mixture="own.yaml"))
+    assert ran == ["data", "arm", "evaluation", "cards"]
+    assert set(found.record.made) == {"arm", "cards"}
+    for name in ("safe-base", "harm-vector", "gated-harm-vector", "copies", "report"):
+        assert not Path("out", name).exists()
+    assert found.metrics is None
+
+
+def test_the_harmful_copy_of_a_run_that_was_killed_goes_with_its_stage(empty, monkeypatch):
+    tiny_base(empty)
+    everything(empty)
+    own_objectives(empty)
+
+    def broken(work):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_prosocial.align.plan.make_vector", broken)
+        with pytest.raises(KeyboardInterrupt):
+            aligned(recipe(empty))
+    assert Path("out/copies/harmful").is_dir()
+    aligned(recipe(empty, mixture="own.yaml"))
+    assert not Path("out/copies").exists()
+
+
+def test_a_harmful_copy_that_stays_is_told(empty):
+    tiny_base(empty)
+    everything(empty)
+    lines = []
+    align_base(recipe(empty), only=["data", "copies"], tell=lines.append)
+    assert (
+        lines[-1] == "out/copies/harmful may comply with harmful requests, and stays until vector, safe, gate are done"
+    )
+
+
+def test_completions_without_a_text_are_refused_before_anything_is_trained(empty):
+    tiny_base(empty)
+    content = yaml.safe_load(everything(empty).read_text())
+    del content["texts"]
+    Path("mixture.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ProsocialError, match="no running text"):
+        align_base(recipe(empty))
+    assert not Path("out/copies").exists()
+
+
+def test_what_is_of_other_settings_is_not_shown_as_made(copy):
+    lines = []
+    found = align_base(recipe(copy, effort=EFFORT | {"pairs": 16}), only=["arm"], tell=lines.append)
+    assert "arm" in found.record.made
+    assert not {"report", "cards"} & set(found.record.made)
+    assert found.metrics is None
+    assert any("evaluation: NOT done with these settings" in line for line in lines)
+
+
+def test_a_file_that_was_changed_is_made_again(copy):
+    before = (copy / "out" / MADE[0]).read_bytes()
+    changed = bytearray(before)
+    changed[-1] ^= 1
+    (copy / "out" / MADE[0]).write_bytes(changed)
+    _, ran = aligned(recipe(copy))
+    assert ran == ["arm"]
+    assert (copy / "out" / MADE[0]).read_bytes() == before
+    (copy / "out" / "safe-base" / "config.json").unlink()
+    _, ran = aligned(recipe(copy))
+    assert "safe" in ran
+    assert (copy / "out" / "safe-base" / "config.json").is_file()
+
+
+def test_a_changed_local_file_is_noticed(copy):
+    with (copy / "kind.jsonl").open("a") as file:
+        file.write(
+            json.dumps({"question": "One more?", "better": "Yes, with pleasure, one more.", "worse": "No."}) + "\n"
+        )
+    content = yaml.safe_load(Path("mixture.yaml").read_text())
+    content["sources"]["kind"]["files"] = [local(copy / "kind.jsonl")]
+    Path("mixture.yaml").write_text(yaml.safe_dump(content))
+    _, ran = aligned(recipe(copy), only=["data", "arm"])
+    assert ran == ["data", "arm"]
+
+
+def test_labels_that_are_nearly_right(copy):
+    rows = [{"text": f"how do i greet {at} owls", "label": ("Safe", "Unsafe")[at % 2]} for at in range(8)]
+    content = yaml.safe_load(Path("mixture.yaml").read_text())
+    content["sources"]["safe"]["files"] = [local(write_rows(copy / "safe.jsonl", rows))]
+    Path("mixture.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ProsocialError, match=r"labelled safe or unsafe.*'Safe', 'Unsafe'"):
+        align_base(recipe(copy))
+
+
+def test_the_gated_vector_has_the_same_bytes_whenever_it_is_written(made, tmp_path):
+    vector = GatedHarmVector.from_pretrained(made[0] / "out" / "gated-harm-vector")
+    digests = set()
+    for at in range(6):
+        vector.save_pretrained(tmp_path / str(at))
+        digests.add(digest(tmp_path / str(at) / "gated_harm_vector.safetensors"))
+    assert len(digests) == 1
+
+
+def test_more_harm_a_blind_gate_and_a_useless_arm_are_said(made):
+    folder, found = made
+    figures = json.loads(json.dumps(found.metrics.figures))
+    for variant, share in (("base", 0.0), ("guided", 1.0)):
+        figures["harm"]["asked"][variant]["asr"] = {"mean": share, "low": share, "high": share, "count": 40}
+    lines = warnings_of(dataclasses.replace(found.metrics, figures=figures))
+    assert any(line.startswith("guided: complies with more harmful requests than the base: 1.00") for line in lines)
+    parts = warnings_of_parts(folder / "out", found.record.made)
+    assert any(line.startswith("gate: opens for 0.00 of asked (harmful)") for line in parts)
+    assert any(
+        line.startswith("arm: is not shown to order held-out pairs of kindness better than chance") for line in parts
+    )
+
+
+def test_names_of_folders_become_names_of_the_hub(copy):
+    Path("base").rename("my base (v1)")
+    found, _ = aligned(dataclasses.replace(recipe(copy), base="my base (v1)"), only=["cards"], start="cards")
+    assert "YOUR-NAME/my-base-v1" in (copy / "out" / "cards" / "arm" / "README.md").read_text()
+    push = next_commands(found.record, found.out)["push the arm"]
+    assert push.endswith("--base-model YOUR-NAME/my-base-v1 --licence LICENCE")

@@ -1,8 +1,12 @@
+import dataclasses
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.aligned import EFFORT, everything, tiny_base
 
+from hf_prosocial import ProsocialError
 from hf_prosocial.align import AlignRecipe
 from hf_prosocial.align.base import Sizes, machine_for, rows_in_memory
 from hf_prosocial.align.cost import Pace, stage_tokens
@@ -32,6 +36,11 @@ def test_rows_of_smollm2_where_they_were_measured():
 
 def test_processes_share_a_step(tmp_path):
     base = str(tiny_base(tmp_path))
+    with pytest.raises(ProsocialError, match="which 3 processes cannot share; start 1, 2, 4 or 8"):
+        machine_for(base, 3)
+    before = dataclasses.replace(machine_for(base, 1), rows=1)
+    assert machine_for(base, 1, before) == before
+    assert machine_for(base, 2, before) != before
     for processes in (1, 2, 8):
         machine = machine_for(base, processes)
         assert machine.rows * machine.micro_batches * processes == 8

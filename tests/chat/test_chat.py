@@ -88,7 +88,12 @@ def test_faults_are_said_and_nothing_is_lost(chat):
     said(chat, "a b")
     before = list(chat.messages)
     shown = said(chat, "/preference joy=1", "/beta much", "/beta -1", "/beta inf", "/dance", "/save", "", "word " * 300)
-    for part in ("unknown objective 'joy'", "β is a number, found 'much'", "β is 0 or above", "no command /dance"):
+    for part in (
+        "unknown objective 'joy'",
+        "β is a number, found 'much'",
+        "beta must be a number >= 0",
+        "no command /dance",
+    ):
         assert part in shown
     assert "/save needs a file's name" in shown
     assert "begin a new chat" in shown
@@ -101,7 +106,13 @@ def test_a_chat_is_saved_once(chat, tmp_path):
     assert "exists; choose another name" in shown
     saved = json.loads(file.read_text())
     assert saved["messages"] == chat.messages
-    assert (saved["preference"], saved["beta"]) == ("empathy=1", 1.0)
+    assert saved["guidance"] == [{"preference": "empathy=1", "beta": 1.0}]
+    said(chat, "/beta 2", "c d", f"/save {tmp_path / 'other.json'}")
+    later = json.loads((tmp_path / "other.json").read_text())["guidance"]
+    assert [one["beta"] for one in later] == [1.0, 2.0]
+    for fault in (f"/save {tmp_path / 'nowhere' / 'chat.json'}", "/new 3"):
+        assert "no folder" in said(chat, fault) or "takes nothing after it" in said(chat, fault)
+    assert "nothing was said yet" in said(chat, "/new", f"/save {tmp_path / 'empty.json'}")
 
 
 def test_ctrl_c_stops_a_reply_and_not_the_program(chat):
@@ -117,6 +128,21 @@ def test_ctrl_c_stops_a_reply_and_not_the_program(chat):
     assert " [stopped]" in shown
     assert chat.messages[0]["content"] == "c d"
     assert len(chat.messages) == 2
+
+
+def test_ctrl_c_while_the_gate_reads_is_no_end(chat, monkeypatch):
+    def interrupted(self, message):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChatSession, "gate_opens", interrupted)
+        assert "[stopped]" in said(chat, "a b")
+    assert chat.messages == []
+
+
+def test_half_a_character_from_a_pipe_is_read(chat):
+    said(chat, "caf\udcc3 a")
+    assert chat.messages[0]["content"] == "caf\ufffd a"
 
 
 def test_what_was_said_before_ctrl_c_is_kept(chat):

@@ -2,6 +2,7 @@ from .outcome import better_than_base as better_than_base
 from .outcome import next_commands as next_commands
 from .outcome import summary_of as summary_of
 from .outcome import warnings_of as warnings_of
+from .outcome import warnings_of_parts as warnings_of_parts
 from .recipe import STAGES as STAGES
 from .recipe import AlignRecipe as AlignRecipe
 from .recipe import Effort as Effort

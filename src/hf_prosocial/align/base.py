@@ -104,7 +104,7 @@ def check_guide_base(base: str, guide_base: str) -> None:
     _check_template(guide_base, other)
 
 
-def machine_for(base: str, processes: int) -> Machine:
+def machine_for(base: str, processes: int, before: Machine | None = None) -> Machine:
     """Device, dtype, attention and micro-batch for a base.
 
     On an accelerator the micro-batch is probed: rows of the greatest length, trained on once. On a processor, where a
@@ -113,8 +113,19 @@ def machine_for(base: str, processes: int) -> Machine:
     Args:
         base: as `find_base` takes it.
         processes: that train together.
+        before: as an earlier run found it, whose rows are taken where device and processes are the same.
+
+    Raises:
+        ProsocialError: processes that cannot share the eight rows of a step evenly.
     """
+    if PAIRS_A_STEP % processes:
+        raise ProsocialError(
+            f"a step has {PAIRS_A_STEP} rows, which {processes} processes cannot share; start 1, 2, 4 or 8"
+        )
     device = preferred_device()
+    name = "processor" if device.type == "cpu" else str(device)
+    if before is not None and (before.device, before.processes) == (name, processes):
+        return before
     if device.type == "cpu":
         rows = rows_in_memory(_sizes(base), psutil.virtual_memory().available // processes)
         return Machine("processor", "bfloat16", "eager", max(1, min(rows, PAIRS_A_STEP // processes)), processes)

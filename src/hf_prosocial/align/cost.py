@@ -42,7 +42,7 @@ def stage_tokens(effort: Effort, data: DataFolder) -> dict[str, float]:
         "vector": points * (held_out + effort.sweep_tokens + effort.sweep_prompts * 32 * _GENERATED),
         "gate": (_OF_GATE + sum(rows.get(name, 0) for name in GATE)) * _PROMPT,
         "arm": train * _PAIR * _TRAINED_PAIR + dev * _PAIR * (objectives + 2),
-        "evaluation": 5 * (answered * effort.new_tokens * _GENERATED + effort.text_tokens),
+        "evaluation": 5 * (answered * effort.new_tokens * _GENERATED + effort.text_tokens) if answered else 0.0,
     }
 
 

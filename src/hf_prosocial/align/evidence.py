@@ -21,10 +21,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def make_evaluation(work: Work) -> str:
     """Compare the base with what was made of it, on prompts that nothing was trained on."""
     config = evaluation_config(work)
+    left_out = "" if _rewards_judged(work) else "; no judge of the package's scores these objectives (judges: rewards)"
     if config is None:
-        return "nothing to evaluate: the data hold no prompts that are held out"
+        return f"nothing to evaluate: the data hold no prompts that are held out{left_out}"
     evaluate(config, work.path("report"))
-    return f"{', '.join(config.variants)} on {', '.join(config.benchmarks)}"
+    return f"{', '.join(config.variants)} on {', '.join(config.benchmarks)}{left_out}"
 
 
 def evaluation_config(work: Work) -> EvaluationConfig | None:
@@ -39,8 +40,7 @@ def evaluation_config(work: Work) -> EvaluationConfig | None:
         variants[BOTH] = variants[GATED] | variants[GUIDED]
     benchmarks = {}
     for file, measures in work.data.benchmarks().items():
-        # No judge of the package's scores other objectives than its own.
-        if measures == "rewards" and "rewards" not in work.recipe.judges and work.data.objectives != list(OBJECTIVES):
+        if measures == "rewards" and not _rewards_judged(work):
             continue
         name = file.rpartition("/")[2].removesuffix(".jsonl")
         name = f"{name} (people in need)" if measures == "rewards" else name
@@ -58,28 +58,41 @@ def evaluation_config(work: Work) -> EvaluationConfig | None:
     return validated(EvaluationConfig, content | work.recipe.judges, "the evaluation")
 
 
+def _rewards_judged(work: Work) -> bool:
+    """Whether a judge scores the objectives: the package's own do so for the package's objectives alone."""
+    return "rewards" in work.recipe.judges or work.data.objectives == list(OBJECTIVES)
+
+
 def make_cards(work: Work) -> str:
     """Render the card of each thing that was made, as a push would."""
     shutil.rmtree(work.out / "cards", ignore_errors=True)  # Of a run that was killed.
-    is_id = _HUB_ID.fullmatch(work.recipe.base) and not Path(work.recipe.base).exists()
-    base = work.recipe.base if is_id else None
+    base = hub_id_of(work.recipe.base)
     made = {"safe-base": SAFE, "harm-vector": SAFE, "gated-harm-vector": GATED, "arm": GUIDED}
     written = []
     for name, variant in made.items():
         if not (work.out / name).is_dir():
             continue
         figures = work.out / "report" / "eval_results" / f"{variant}.json"
-        named = base or f"YOUR-NAME/{work.recipe.base.rstrip('/').rpartition('/')[2]}"
         render(
             work.path(name),
             work.path(f"cards/{name}"),
             f"YOUR-NAME/{name}",
-            base_model=named,
+            base_model=base or placeholder_of(work.recipe.base),
             licence=_licence(base),
             evaluation=figures if figures.is_file() else None,
         )
         written.append(name)
     return f"cards of {', '.join(written)}, as they would be pushed"
+
+
+def hub_id_of(base: str) -> str | None:
+    """A base's id on the Hub; None of a folder or file."""
+    return base if _HUB_ID.fullmatch(base) and not Path(base).exists() else None
+
+
+def placeholder_of(base: str) -> str:
+    """An id to fill in, for a base that has none."""
+    return f"YOUR-NAME/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(base).resolve().name).strip('-.') or 'base'}"
 
 
 def _licence(base: str | None) -> str:

@@ -50,11 +50,20 @@ class DataFolder:
         return [name for name in OBJECTIVES if name in found] + sorted(set(found) - set(OBJECTIVES))
 
     def benchmarks(self) -> dict[str, str]:
-        """What is measured on each file of prompts, by the file's path: harm, over_refusal, or rewards."""
+        """What is measured on each file of prompts, by the file's path: harm, over_refusal, or rewards.
+
+        Raises:
+            ProsocialError: labels other than safe and unsafe, or rows without one among rows with one.
+        """
         found = {}
         for file in sorted((self.path / "safety").glob("*.jsonl")):
             labels = {prompt.label for prompt in read_prompts(file)}
-            found[str(file)] = "over_refusal" if labels <= {"safe", "unsafe"} and "safe" in labels else "harm"
+            if labels != {None} and not labels <= {"safe", "unsafe"}:
+                raise ProsocialError(
+                    f"{file}: prompts are labelled safe or unsafe, all of them or none; found "
+                    f"{sorted(map(str, labels))}"
+                )
+            found[str(file)] = "over_refusal" if "safe" in labels else "harm"
         return found | {str(file): "rewards" for file in sorted((self.path / "support").glob("*.jsonl"))}
 
     def rows(self, name: str) -> int:

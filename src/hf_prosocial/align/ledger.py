@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.records import ALIGN, AlignRecord, StageRecord
 
 from .cost import Pace
+from .fingerprint import known_by
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Stage:
         settings: all that it follows from beside other stages.
         follows: the stages before it that it reads.
         outputs: paths in the folder that are its own.
-        run: does it, and says what it found. Begun before and killed, it goes on.
+        run: does it, and says what it found.
         together: whether all processes of a training run it.
+        makes: what it gives, by what that is, as paths.
+        resumes: whether, begun with the same settings and killed, it goes on from what stands there.
         passing: outputs that are removed once the stages `until` are done.
         until: those stages.
     """
@@ -40,6 +43,8 @@ class Stage:
     outputs: tuple[str, ...]
     run: Callable[[], str]
     together: bool = False
+    makes: Mapping[str, str] = field(default_factory=dict)
+    resumes: bool = False
     passing: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
 
@@ -77,18 +82,18 @@ class Ledger:
         """The folder's, or a new one.
 
         Raises:
-            ProsocialError: the folder is of another base.
+            ProsocialError: the folder is of another base: neither its name nor its weights are the same.
         """
         file = out / ALIGN
         if not file.is_file():
             return cls(out, AlignRecord(base, settings, versions=versions), writes)
         record = AlignRecord.read(file)
-        if record.base != base:
+        if record.base != base and record.settings.get("weights") != settings["weights"]:
             raise ProsocialError(f"{out} is of {record.base}, not of {base}; choose another folder")
-        return cls(out, replace(record, settings=settings, versions=versions), writes)
+        return cls(out, replace(record, base=base, settings=settings, versions=versions), writes)
 
     def is_done(self, stage: Stage, finished: Sequence[str] = ()) -> bool:
-        """Whether a stage ended with these settings, and what it wrote is there.
+        """Whether a stage ended with these settings, and what it wrote is there, unchanged.
 
         Args:
             stage: which.
@@ -98,24 +103,58 @@ class Ledger:
         if found is None or not found.done or found.key != self.keys[stage.name]:
             return False
         gone = stage.passing if stage.passing and set(stage.until) <= set(finished) else ()
-        needed = {path: size for path, size in found.files.items() if not _within(path, gone)}
-        return all(_size(self.out / path) == size for path, size in needed.items())
+        needed = {path: known for path, known in found.files.items() if not _within(path, gone)}
+        return all((self.out / path).is_file() and known_by(self.out / path) == known for path, known in needed.items())
 
     def begin(self, stage: Stage) -> None:
-        """Make room: what stands there of other settings is removed, what was begun with the same ones stays."""
+        """Make room: what was begun with the same settings stays where the stage can go on from it.
+
+        Raises:
+            FileExistsError: something stands there that no stage of this folder made.
+        """
         found = self.record.stages.get(stage.name)
-        if found is None or found.key != self.keys[stage.name]:
+        if found is None:
+            for name in stage.outputs:
+                if self.writes and (self.out / name).exists():
+                    raise FileExistsError(
+                        f"{self.out / name} stands there, and {ALIGN} does not tell of it; choose another --out, or "
+                        "move it away"
+                    )
+        elif found.key != self.keys[stage.name] or not stage.resumes:
             self.clear(stage.outputs)
-        self._put(stage.name, StageRecord(self.keys[stage.name], done=False))
+        self._put(stage, StageRecord(self.keys[stage.name], done=False, outputs=stage.outputs))
 
     def end(self, stage: Stage, seconds: float, said: str) -> None:
         """Record what a stage wrote."""
         files = {
-            path.relative_to(self.out).as_posix(): path.stat().st_size
+            path.relative_to(self.out).as_posix(): known_by(path)
             for name in stage.outputs
             for path in _files_of(self.out / name)
         }
-        self._put(stage.name, StageRecord(self.keys[stage.name], True, round(seconds, 1), files, said))
+        record = StageRecord(self.keys[stage.name], True, round(seconds, 1), stage.outputs, files, said)
+        self._put(stage, record)
+
+    def keep_only(self, stages: Sequence[Stage]) -> list[str]:
+        """Remove what stages made that are none of these any more; their names."""
+        names = {stage.name for stage in stages}
+        strangers = [name for name in self.record.stages if name not in names]
+        for name in strangers:
+            self.clear(self.record.stages[name].outputs)
+        left = {name: one for name, one in self.record.stages.items() if name in names}
+        self.record = replace(self.record, stages=left)
+        return strangers
+
+    def tell_made(self, stages: Sequence[Stage], done: Collection[str]) -> None:
+        """Record what stands there of the stages that are done."""
+        made = {
+            what: path
+            for stage in stages
+            if stage.name in done
+            for what, path in stage.makes.items()
+            if (self.out / path).is_dir()
+        }
+        self.record = replace(self.record, made=made)
+        self.write()
 
     def clear(self, names: Sequence[str]) -> None:
         """Remove what stands at these paths in the folder."""
@@ -127,8 +166,9 @@ class Ledger:
         if self.writes:
             self.record.write(self.out / ALIGN)
 
-    def _put(self, name: str, record: StageRecord) -> None:
-        self.record = replace(self.record, stages=self.record.stages | {name: record})
+    def _put(self, stage: Stage, record: StageRecord) -> None:
+        made = {what: path for what, path in self.record.made.items() if what not in stage.makes}
+        self.record = replace(self.record, stages=self.record.stages | {stage.name: record}, made=made)
         self.write()
 
 
@@ -156,8 +196,11 @@ def run_stages(
         ProsocialError: a stage that is needed is neither done nor asked for.
     """
     ledger.keys = stage_keys(stages)
+    for name in ledger.keep_only(stages):
+        tell(f"{name}: removed, for there is nothing to make it from any more")
     done = _done(stages, ledger, redo)
-    _together()  # Before anything changes what others still look at.
+    together()  # Before anything changes what others still look at.
+    ledger.tell_made(stages, done)
     for number, stage in enumerate(stages, start=1):
         where = f"[{number}/{len(stages)}] {stage.name}"
         if stage.name in done:
@@ -166,25 +209,53 @@ def run_stages(
             missing = [name for name in stage.follows if name not in done]
             if missing:
                 raise ProsocialError(f"{stage.name} follows {', '.join(missing)}, which is not done; ask for it too")
-            work = 0.0 if stage.name == "data" else costs().get(stage.name, 0.0)
-            tell(f"{where}: {stage.does}" + (f" (about {_duration(pace.seconds(work))})" if work else ""))
-            if stage.name in redo:
-                ledger.clear(stage.outputs)
-            ledger.begin(stage)
-            _together()
-            start = time.monotonic()
-            said = stage.run() if ledger.writes or stage.together else ""
-            _together()
-            pace.took(work, time.monotonic() - start)
-            ledger.end(stage, time.monotonic() - start, said)
+            _run(stage, ledger, where, stage.name in redo, tell, costs, pace)
             done.append(stage.name)
-            tell(f"{where}: {said} ({_duration(time.monotonic() - start)})")
-        for one in stages:
-            if one.name in done and one.passing and set(one.until) <= set(done):
-                ledger.clear(one.passing)
+            ledger.tell_made(stages, done)
+        elif stage.name in ledger.record.stages:
+            tell(f"{where}: NOT done with these settings, and not asked for")
+        _drop_passing(stages, ledger, done)
+    _tell_of_passing(stages, ledger, tell)
 
 
-def _together() -> None:
+def _run(
+    stage: Stage,
+    ledger: Ledger,
+    where: str,
+    anew: bool,
+    tell: Callable[[str], None],
+    costs: Callable[[], Mapping[str, float]],
+    pace: Pace,
+) -> None:
+    work = 0.0 if stage.name == "data" else costs().get(stage.name, 0.0)
+    tell(f"{where}: {stage.does}" + (f" (about {_duration(pace.seconds(work))})" if work else ""))
+    if anew and stage.name in ledger.record.stages:
+        ledger.clear(stage.outputs)
+    ledger.begin(stage)
+    together()
+    start = time.monotonic()
+    said = stage.run() if ledger.writes or stage.together else ""
+    together()
+    seconds = time.monotonic() - start
+    pace.took(work, seconds)
+    ledger.end(stage, seconds, said)
+    tell(f"{where}: {said} ({_duration(seconds)})")
+
+
+def _drop_passing(stages: Sequence[Stage], ledger: Ledger, done: Collection[str]) -> None:
+    for one in stages:
+        if one.name in done and one.passing and set(one.until) <= set(done):
+            ledger.clear(one.passing)
+
+
+def _tell_of_passing(stages: Sequence[Stage], ledger: Ledger, tell: Callable[[str], None]) -> None:
+    for one in stages:
+        for path in (ledger.out / name for name in one.passing):
+            if path.exists():
+                tell(f"{path} may comply with harmful requests, and stays until {', '.join(one.until)} are done")
+
+
+def together() -> None:
     """Wait for the other processes; asked for anew, since trainings begin this state again."""
     PartialState().wait_for_everyone()
 
@@ -213,12 +284,8 @@ def _is_checkpoint(path: Path) -> bool:
     return any(part.startswith("checkpoint-") for part in path.parts)
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
-
-
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

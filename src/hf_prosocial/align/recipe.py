@@ -1,13 +1,16 @@
 """What `prosocial align` is asked for, and how much work each budget means."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import validated
 
+Count = Annotated[int, Field(ge=1)]
+Density = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 STAGES = ("data", "copies", "vector", "safe", "gate", "arm", "evaluation", "cards")
 """In order. What a base has no data for is left out, and said."""
 Budget = Literal["minutes", "hours", "full"]
@@ -26,22 +29,22 @@ class Effort:
         held_out_pairs: to measure margins on.
         prompts: of each benchmark that each variant answers.
         new_tokens: the most of a reply.
-        text_tokens: of running text, for perplexity.
+        text_tokens: of running text, for perplexity; 1,025 and more, since an interval needs windows to resample.
         save_steps: between checkpoints, what a kill costs at most.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    copy_steps: int
-    densities: tuple[float, ...]
-    scales: tuple[float, ...]
-    sweep_tokens: int
-    sweep_prompts: int
-    pairs: int | None
-    held_out_pairs: int | None
-    prompts: int | None
-    new_tokens: int
-    text_tokens: int
-    save_steps: int = 25
+    copy_steps: Count
+    densities: Annotated[tuple[Density, ...], Field(min_length=1)]
+    scales: Annotated[tuple[Scale, ...], Field(min_length=1)]
+    sweep_tokens: Annotated[int, Field(ge=2)]
+    sweep_prompts: Count
+    pairs: Count | None
+    held_out_pairs: Count | None
+    prompts: Annotated[int, Field(ge=2)] | None
+    new_tokens: Count
+    text_tokens: Annotated[int, Field(ge=1025)]
+    save_steps: Count = 25
 
 
 EFFORTS: dict[str, Effort] = {
@@ -77,7 +80,11 @@ class AlignRecipe:
         Raises:
             ProsocialError: a figure that there is none of.
         """
-        return validated(Effort, asdict(EFFORTS[self.budget]) | self.effort, "effort")
+        known = asdict(EFFORTS[self.budget])
+        strange = sorted(set(self.effort) - set(known))
+        if strange:
+            raise ProsocialError(f"effort: there is no {', '.join(strange)}; there are {', '.join(known)}")
+        return validated(Effort, known | self.effort, "effort")
 
     def __post_init__(self) -> None:
         known = ("rewards", "harm", "refusal", "second_harm", "second_refusal", "win_rate")

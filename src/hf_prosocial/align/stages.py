@@ -9,12 +9,12 @@ import torch
 from transformers import TrainingArguments
 
 from hf_prosocial.arm import ArmRecipe, ArmTrainingArguments, last_whole_checkpoint, train_arm
-from hf_prosocial.data import build_data, describe_data, read_completions
+from hf_prosocial.data import build_data, check_unchanged, describe_data, read_completions
 from hf_prosocial.direg import CopyRecipe, HarmVector, SweepRecipe, finetune_copy, run_sweep
 from hf_prosocial.gate import GateRecipe, train_gate
 from hf_prosocial.hub import write_arm_card
 from hf_prosocial.models import find_base
-from hf_prosocial.records import TRAINING, Interval, TrainingRecord, read_choice
+from hf_prosocial.records import DATA, TRAINING, Interval, TrainingRecord, read_choice
 
 from .base import Machine
 from .folder import DEV, GATE, HARMFUL, HUMANE, TRAIN, DataFolder, write_share
@@ -70,6 +70,8 @@ def make_data(work: Work) -> str:
         objectives = describe_data(work.data.path).objectives
         sizes = ", ".join(f"{name} {one.train:,} + {one.held_out:,}" for name, one in objectives.items())
         return f"pairs to train on and held out: {sizes}; nothing shared"
+    if work.data.has(DATA):
+        check_unchanged(work.data.path)
     return f"taken as it is from {work.data.path}: {', '.join(work.data.objectives)}"
 
 
@@ -196,7 +198,8 @@ def make_arm(work: Work) -> str:
         preference_concentration=0.05,
         w2_learning_rate_ratio=6,
     )
-    output = train_arm(recipe, training, resume=True)
+    command = ["prosocial", "align", work.recipe.base, "--out", work.recipe.out, "--budget", work.recipe.budget]
+    output = train_arm(recipe, training, resume=True, command=command)
     if output is None:
         return ""
     write_arm_card(output)
@@ -205,7 +208,7 @@ def make_arm(work: Work) -> str:
     own = ", ".join(
         f"{name} {one.own.mean:.2f} [{one.own.low:.2f}, {one.own.high:.2f}]" for name, one in dev.objectives.items()
     )
-    return f"orders held-out pairs as people do: {own}"
+    return f"accuracy on held-out pairs: {own}"
 
 
 def _reads(model: Any) -> int:

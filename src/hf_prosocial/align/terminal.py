@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from .outcome import COLUMNS, better_than_base, next_commands, summary_of, warnings_of
+from .outcome import COLUMNS, better_than_base, next_commands, summary_of, warnings_of, warnings_of_parts
 from .recipe import AlignRecipe
 from .run import Aligned, align_base
 
@@ -48,6 +48,7 @@ def show_outcome(aligned: Aligned) -> None:
         console.print(table)
         lines += [f"Better: {line}" for line in better_than_base(aligned.metrics)]
         lines += [f"Warning: {line}" for line in warnings_of(aligned.metrics)]
+    lines += [f"Warning: {line}" for line in warnings_of_parts(aligned.out, aligned.record.made)]
     lines += [f"{name}: {aligned.out / path}" for name, path in aligned.record.made.items()]
     lines += [f"To {name}: {command}" for name, command in next_commands(aligned.record, aligned.out).items()]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
@@ -64,5 +65,7 @@ def ask_next(aligned: Aligned) -> None:
         command = list(commands.values())[int(chosen) - 1]
         if "YOUR-NAME" in command:
             command = command.replace("YOUR-NAME", input("Your name on the Hub: ").strip())
+        if "LICENCE" in command:
+            command = command.replace("LICENCE", input("The base's licence, as the Hub writes it: ").strip())
         program = "from hf_prosocial.cli import app; app()"
         subprocess.run([sys.executable, "-c", program, *shlex.split(command)[1:]], check=False)

@@ -5,10 +5,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hf_prosocial.decoding import check_strength
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import write_text
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import ChatSession, Step, stream
+from hf_prosocial.session import ChatSession, Step, about_edit, stream
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Conversation:
         max_new_tokens: the most of a reply.
         compare: whether the base's own reply to the same conversation stands beside each.
         messages: chat messages so far.
+        guidance: of each reply so far, the preference and β that it was made under.
     """
 
     session: ChatSession
@@ -30,6 +32,11 @@ class Conversation:
     max_new_tokens: int
     compare: bool = False
     messages: list[dict[str, str]] = field(default_factory=list)
+    guidance: list[dict[str, str | float]] = field(default_factory=list)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.messages, self.guidance = [], []
 
     def set_preference(self, text: str) -> None:
         """Guide by other weights from the next reply on; where β was 0 it becomes 1, for the weights would say nothing.
@@ -44,14 +51,13 @@ class Conversation:
         """Another strength from the next reply on.
 
         Raises:
-            ProsocialError: no number of 0 or above.
+            ProsocialError: no number of 0 or above, or one too great.
         """
         try:
             beta = float(text)
         except ValueError:
             raise ProsocialError(f"β is a number, found {text!r}") from None
-        if not 0 <= beta < float("inf"):
-            raise ProsocialError(f"β is 0 or above, and finite; found {text}")
+        check_strength(beta, None)
         self.beta = beta
 
     def say(self, message: str) -> Generator[Step]:
@@ -62,6 +68,7 @@ class Conversation:
         """
         asked = [*self.messages, {"role": "user", "content": message}]
         reply: list[str] = []
+        how: dict[str, str | float] = {"preference": str(self.preference), "beta": self.beta}
         try:
             for step in stream(self.session, asked, self.preference, self.beta, self.max_new_tokens):
                 reply.append(step.text)
@@ -69,6 +76,7 @@ class Conversation:
         finally:
             if reply:
                 self.messages = [*asked, {"role": "assistant", "content": "".join(reply)}]
+                self.guidance.append(how)
 
     def base_reply(self) -> Generator[Step]:
         """What the base by itself, unguided and unedited, would have said in place of the last reply."""
@@ -76,16 +84,22 @@ class Conversation:
         yield from stream(alone, self.messages[:-1], None, 0.0, self.max_new_tokens)
 
     def save(self, path: str | Path) -> Path:
-        """Write the messages and how they were guided as JSON; an existing file is not touched.
+        """Write the messages, and how each reply was guided, as JSON; an existing file is not touched.
 
         Raises:
-            FileExistsError: it exists.
+            FileExistsError, FileNotFoundError: it exists, or there is no such folder.
+            ProsocialError: nothing was said yet.
         """
         path = Path(path).expanduser()
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"no folder {path.parent}")
         if path.exists():
             raise FileExistsError(f"{path} exists; choose another name")
-        content = {"base": self.session.source, "preference": str(self.preference), "beta": self.beta}
-        write_text(path, json.dumps(content | {"messages": self.messages}, ensure_ascii=False, indent=1) + "\n")
+        if not self.messages:
+            raise ProsocialError("nothing was said yet")
+        about = {"base": self.session.source, "harm_vector": about_edit(self.session.edit)}
+        content = {**about, "messages": self.messages, "guidance": self.guidance}
+        write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
         return path
 
 

@@ -32,7 +32,8 @@ def talk(chat: Conversation, read: Read = input, write: Write = lambda text: pri
     write(f"base: {session.source}{edit}\n{_guidance(chat)}\n{WHERE_HELP_IS}\n/help lists the commands.\n")
     while True:
         try:
-            line = read("> ").strip()
+            # What no tokenizer reads, half a character from a pipe, becomes the sign for that.
+            line = read("> ").strip().encode(errors="surrogateescape").decode(errors="replace")
         except (EOFError, KeyboardInterrupt):
             write("\n")
             return
@@ -43,6 +44,8 @@ def talk(chat: Conversation, read: Read = input, write: Write = lambda text: pri
                 write(_command(chat, line) + "\n")
             elif line:
                 _answer(chat, line, write)
+        except KeyboardInterrupt:
+            write(" [stopped]\n")
         except (ProsocialError, OSError) as error:
             write(f"{error}\n")
 
@@ -74,10 +77,12 @@ def _printed(steps: Generator[Step], write: Write) -> list[Step]:
 def _command(chat: Conversation, line: str) -> str:
     name, _, rest = line[1:].partition(" ")
     rest = rest.strip()
+    if rest and name in ("help", "new", "compare"):
+        raise ProsocialError(f"/{name} takes nothing after it")
     if name == "help":
         return HELP
     if name == "new":
-        chat.messages = []
+        chat.forget()
         return "A new conversation."
     if name == "compare":
         chat.compare = not chat.compare

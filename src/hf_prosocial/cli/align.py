@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hf_prosocial.errors import ProsocialError
+
 
 def align(
     base: Annotated[str, typer.Argument(help="Base model: a directory, a .gguf file or a Hub id.")],
@@ -13,7 +15,10 @@ def align(
     start: Annotated[str | None, typer.Option("--from", help="Run this stage again, and all after it.")] = None,
     options: Annotated[
         list[str] | None,
-        typer.Argument(help="--budget minutes|hours|full, and any other field of AlignRecipe; or --config FILE."),
+        typer.Argument(
+            help="--budget minutes|hours|full, --mixture, --raw, --data, --guide-base, --judges, --effort (YAML), "
+            "--keep-harmful-copy, --seed; or --config with a file of them."
+        ),
     ] = None,
 ) -> None:
     """Your model, in one command: data, safe checkpoint, gated vector, ARM, evaluation and cards."""
@@ -29,10 +34,13 @@ def folder_options(folder: Path) -> dict[str, str | None]:
 
     Raises:
         FileNotFoundError: it made none there.
+        ProsocialError: no ARM, yet.
     """
     from hf_prosocial.align import aligned_at
 
     record = aligned_at(folder).record
     made = {name: str(folder / path) for name, path in record.made.items()}
-    found = {"base": record.base, "arm": made.get("arm"), "vector": made.get("gated vector")}
+    if "arm" not in made:
+        raise ProsocialError(f"{folder} has no ARM yet; `prosocial align {record.base} --out {folder}` goes on")
+    found = {"base": record.base, "arm": made["arm"], "vector": made.get("gated vector")}
     return found | {"arm_base": record.settings["guide_base"]}

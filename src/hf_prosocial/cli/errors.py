@@ -86,7 +86,7 @@ def said(error: Exception) -> str:
     first = str(error).strip().partition("\n")[0]
     if isinstance(error, OSError) and first:
         return _with_flags(first)
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) and not str(error.name).startswith("hf_prosocial"):
         extra = _EXTRAS.get(str(error.name), "evaluate")
         return f"{first}; install the extra that brings it: pip install 'hf-prosocial[{extra}]'"
     return f"{type(error).__name__}: {first}; run the command again with {DEBUG} to see where it comes from"

@@ -61,7 +61,8 @@ def show_built_data(built: "BuiltData") -> None:
     show_table(("source", "licence", "may be handed on", "read of it"), rows)
     files = [(name, f"{one.rows:,}", f"{one.bytes:,}") for name, one in record.files.items()]
     show_table(("file", "rows", "bytes"), files)
-    heads = ("objective", "pairs", "groups", "held out", "groups", "characters", "shared prompts", "replies", "near")
+    heads = ("objective", "pairs", "groups", "held out", "groups of these", "characters of a pair")
+    heads += ("prompts in both", "replies in both", "near-duplicates")
     figures = [
         (
             *(name, f"{one.train:,}", f"{one.train_groups:,}", f"{one.held_out:,}", f"{one.held_out_groups:,}"),
@@ -72,4 +73,5 @@ def show_built_data(built: "BuiltData") -> None:
     ]
     show_table(heads, figures)
     left = [(name, why, f"{count:,}") for name, own in record.left_out.items() for why, count in own.items()]
-    show_table(("left out of", "since", "rows"), left)
+    if left:
+        show_table(("left out of", "since", "rows"), left)

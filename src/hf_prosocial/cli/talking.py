@@ -77,7 +77,9 @@ def chat(
         arm_base = found["arm_base"] if arm is None else None
         base, arm, vector = base or found["base"], arm or found["arm"], vector or found["vector"]
     (chosen,) = parsed_preferences(arm, [] if preference is None else [preference])
-    session = ChatSession.load(base, arm, asked_edit(base, vector, scale), arm_base=arm_base)
+    # Of a folder without a vector of its own, none is meant; not the one that the package holds.
+    edit = None if folder is not None and vector is None else asked_edit(base, vector, scale)
+    session = ChatSession.load(base, arm, edit, arm_base=arm_base)
     beta = beta if beta is not None else float(preference is not None)
     talk(Conversation(session, chosen, beta, max_new_tokens))
 

@@ -25,6 +25,7 @@ from .questions import Question as Question
 from .questions import Questions as Questions
 from .questions import read_questions as read_questions
 from .sources.build import build_data as build_data
+from .sources.build import check_unchanged as check_unchanged
 from .sources.build import is_built as is_built
 from .sources.describe import BuiltData as BuiltData
 from .sources.describe import ObjectiveData as ObjectiveData
@@ -32,10 +33,12 @@ from .sources.describe import describe_data as describe_data
 from .sources.describe import mixture_summary as mixture_summary
 from .sources.describe import near_duplicates as near_duplicates
 from .sources.licences import not_to_hand_on as not_to_hand_on
+from .sources.made import Left as Left
 from .sources.made import Made as Made
 from .sources.made import Rows as Rows
 from .sources.made import said as said
 from .sources.mixture import Mixture as Mixture
+from .sources.mixture import inputs_hash as inputs_hash
 from .sources.mixture import mixture_file as mixture_file
 from .sources.mixture import read_mixture as read_mixture
 from .sources.registry import converter as converter

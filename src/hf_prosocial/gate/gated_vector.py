@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,6 +151,7 @@ class GatedHarmVector:
         record = json.dumps(self.record.to_dict())
         with file_beside(directory / GATED_NAME) as work:
             save_file(tensors, work, {_RECORD: record, _CHECKSUM: _checksum(record, tensors)})
+            _order_metadata(work)
 
     @staticmethod
     def is_at(path_or_id: str | Path) -> bool:
@@ -184,6 +186,18 @@ class GatedHarmVector:
         if metadata.get(_CHECKSUM) != _checksum(metadata[_RECORD], tensors):
             raise ProsocialError(f"{file} does not hold what it was written with; it is damaged, get it again")
         return _parsed(file, str(path_or_id), json.loads(metadata[_RECORD]), tensors)
+
+
+def _order_metadata(file: Path) -> None:
+    """Put a header's metadata in order, in place: safetensors writes them in an order that differs from run to run."""
+    with file.open("r+b") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length  # The same content in another order.
+        opened.seek(8)
+        opened.write(text.ljust(length))
 
 
 def _checksum(record: str, tensors: Mapping[str, Tensor]) -> str:

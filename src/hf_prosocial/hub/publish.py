@@ -253,7 +253,9 @@ def _licence(base: str, token: str | None) -> str:
     try:
         found = ModelCard.load(base, token=token).data.license
     except (OSError, ValueError) as error:
-        raise ProsocialError(f"the card of {base} could not be read ({error}); give the base's licence") from error
+        raise ProsocialError(
+            f"the card of {base} could not be read ({error}); give the base's licence (licence=, --licence)"
+        ) from error
     if not isinstance(found, str):
-        raise ProsocialError(f"the card of {base} names no licence; give it")
+        raise ProsocialError(f"the card of {base} names no licence; give it (licence=, --licence)")
     return found

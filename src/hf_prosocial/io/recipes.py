@@ -152,7 +152,8 @@ def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field) -> No
         options["type"] = lambda text: None if text == "null" else text
     else:
         options["type"] = _yaml
-    parser.add_argument(f"--{field.name}", **options)
+    names = dict.fromkeys((f"--{field.name}", f"--{field.name.replace('_', '-')}"))
+    parser.add_argument(*names, dest=field.name, **options)
 
 
 def _yaml(text: str) -> Any:

@@ -17,14 +17,16 @@ class StageRecord:
         key: SHA-256 of its settings and of the keys of the stages that it follows.
         done: whether it ended.
         seconds: that it took; None while it runs.
-        files: what it wrote, by path in the folder, with bytes.
+        outputs: paths in the folder that are its own.
+        files: what it wrote, by path in the folder, with hashes.
         said: what it found, in a sentence.
     """
 
     key: str
     done: bool
     seconds: float | None = None
-    files: dict[str, int] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
     said: str = ""
 
 
@@ -36,7 +38,8 @@ class AlignRecord(Record):
         base: as it was named.
         settings: the recipe's, and what was found out about base and machine.
         stages: by name, in order.
-        made: paths in the folder by what they are: safe base, vector, gated vector, arm, report, cards.
+        made: paths in the folder, by what they are (safe base, vector, gated vector, arm, report, cards): of the
+            stages that are done with the settings of the last run, and of no others.
         versions: of the packages.
     """
 

@@ -33,14 +33,14 @@ class DataRecord(Record):
 
     Attributes:
         mixture: its name.
-        mixture_hash: SHA-256 of its file.
+        inputs_hash: SHA-256 over its file, the local files that it names, and converters beside it.
         sources: by name.
         files: what was written, by path in the folder.
         left_out: how many rows were not taken, by section and reason.
     """
 
     mixture: str
-    mixture_hash: str
+    inputs_hash: str
     sources: dict[str, SourceUsed]
     files: dict[str, WrittenFile]
     left_out: dict[str, dict[str, int]]

@@ -67,8 +67,14 @@ def test_what_stands_is_left_as_it_is_and_what_changed_is_said(tmp_path):
     with pytest.raises(ProsocialError, match=r"preferences/dev.jsonl changed since it was built"):
         is_built(out, mixture)
     other = small_mixture(tmp_path, least_held_out=4)
-    with pytest.raises(FileExistsError, match="exists"):
+    with pytest.raises(FileExistsError, match="was built from another mixture or from other files than now"):
         build_data(out, other)
+    with pytest.raises(ProsocialError, match=r"preferences/dev.jsonl changed since it was built"):
+        describe_data(out)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="exists"):
+        build_data(tmp_path / "full", other)
     assert not list(tmp_path.glob(".*partial"))
 
 
@@ -81,7 +87,7 @@ def test_a_prompt_of_a_benchmark_is_in_no_training_row(tmp_path):
     texts = "".join((out / name).read_text() for name in ("preferences/train.jsonl", "harm/train.jsonl"))
     assert "Question 0 of kind" not in texts
     left = DataRecord.read(out / "data.json").left_out
-    assert left["kindness"] == {"a prompt that is held out": 1}
+    assert left["kindness"] == {"a benchmark's prompt": 1}
 
 
 def downloaded(folder, address, name="kind.jsonl", sha256=None):
@@ -187,7 +193,10 @@ FAULTS = {
     "no hash": (source_file(url="http://x/y"), "a download needs its sha256"),
     "no commit": (source_file(repository="a/b", sha256="0" * 64), "needs a commit and a path"),
     "no revision": (source_file(dataset="a/b"), "needs its revision"),
-    "outside": (lambda content: content["texts"].update({"../up.txt": {"source": "text"}}), "leads out of"),
+    "outside": (
+        lambda content: content["texts"].update({"../up.txt": {"source": "text"}}),
+        "is not called capability/NAME.txt",
+    ),
     "a share": (lambda content: content.update(held_out=0.9), "a share in"),
     "a file that is not there": (of_kind("files", ["other.jsonl"]), "has no file other.jsonl"),
 }
@@ -271,3 +280,103 @@ def test_paired_rows_need_no_group_to_stay_together(tmp_path):
         for name in ("train", "dev")
     ]
     assert not topics[0] & topics[1]
+
+
+def with_source(mixture, name, rows, **use):
+    """A mixture whose source has other rows."""
+    content = yaml.safe_load(mixture.read_text())
+    path = write_rows(mixture.parent / f"{name}.jsonl", rows)
+    content["sources"][name]["files"] = [local(path)]
+    content["objectives"]["kindness"][0].update(use)
+    return write_mixture(mixture, content)
+
+
+def test_a_benchmark_s_prompt_among_other_messages(tmp_path):
+    mixture = small_mixture(tmp_path)
+    asked = {"role": "user", "content": "How do owls sleep, case 2"}
+    rows = pair_rows(name="kind")
+    rows[0]["question"] = [{"role": "system", "content": "Be kind."}, asked]
+    rows[1]["question"] = [asked, {"role": "assistant", "content": "Well."}, {"role": "user", "content": "And then?"}]
+    out = build_data(tmp_path / "data", with_source(mixture, "kind", rows))
+    assert DataRecord.read(out / "data.json").left_out["kindness"] == {"a benchmark's prompt": 2}
+
+
+def test_a_system_message_neither_hides_a_prompt_nor_makes_all_rows_one(tmp_path):
+    rows = pair_rows(name="kind")
+    for row in rows:
+        row["question"] = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": row["question"]}]
+    out = build_data(tmp_path / "data", with_source(small_mixture(tmp_path), "kind", rows))
+    assert len(read(out / "preferences" / "dev.jsonl")) >= 16
+
+
+def test_a_held_out_reply_is_no_completion(tmp_path):
+    mixture = small_mixture(tmp_path)
+    content = yaml.safe_load(mixture.read_text())
+    rows = [{**row, "question": f"Another question {at}"} for at, row in enumerate(pair_rows(name="kind"))]
+    content["sources"]["again"] = {"licence": "MIT", "about": "made up"}
+    content["sources"]["again"]["files"] = [local(write_rows(tmp_path / "again.jsonl", rows))]
+    for uses in content["completions"].values():
+        uses[0]["source"] = "again"
+    out = build_data(tmp_path / "data", write_mixture(mixture, content))
+    held_out = {row["chosen"][0]["content"] for row in read(out / "preferences" / "dev.jsonl")}
+    assert not held_out & {row["completion"][0]["content"] for row in read(out / "harm" / "benign.jsonl")}
+    assert DataRecord.read(out / "data.json").left_out["humane"]["a reply that is held out"] > 0
+
+
+def test_pairs_that_are_ordered_both_ways_and_prompts_with_two_labels(tmp_path):
+    mixture = small_mixture(tmp_path)
+    content = yaml.safe_load(mixture.read_text())
+    other = write_rows(tmp_path / "other.jsonl", pair_rows(4, name="kind"))
+    content["sources"]["other"] = {"licence": "MIT", "about": "made up", "files": [local(other)]}
+    turned = {"prompt": "question", "chosen": "worse", "rejected": "better"}
+    content["objectives"]["kindness"].append({"source": "other", "converter": "paired_columns", "options": turned})
+    labelled = [{"text": f"hello {at // 2}", "label": ("safe", "unsafe")[at % 2]} for at in range(4)]
+    labelled.append({"text": "hello 9", "label": "safe"})
+    content["sources"]["asked"]["files"] = [local(write_rows(tmp_path / "asked.jsonl", labelled))]
+    content["prompts"]["safety/asked.jsonl"][0]["options"]["label"] = "label"
+    out = build_data(tmp_path / "data", write_mixture(mixture, content))
+    left = DataRecord.read(out / "data.json").left_out
+    assert left["kindness"] == {"ordered both ways": 8}
+    assert left["safety/asked.jsonl"] == {"labelled two ways": 4}
+
+
+def test_changed_local_files_and_converters_are_built_anew(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from hf_prosocial.data import Made, said\n"
+        "def pairs(rows):\n"
+        "    for row in rows['kind.jsonl']:\n"
+        "        yield Made(row['topic'], said(row['question']), (row['better'], row['worse']))\n"
+    )
+    content = yaml.safe_load(small_mixture(tmp_path).read_text())
+    del content["sources"]["kind"]["files"][0]["sha256"]
+    content["objectives"]["kindness"] = [{"source": "kind", "converter": "mine:pairs"}]
+    mixture = write_mixture(tmp_path / "mixture.yaml", content)
+    out = build_data(tmp_path / "data", mixture)
+    assert is_built(out, mixture)
+    write_rows(tmp_path / "kind.jsonl", pair_rows(44, name="kind"))
+    assert not is_built(out, mixture)
+    write_rows(tmp_path / "kind.jsonl", pair_rows(name="kind"))
+    assert is_built(out, mixture)
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(FileExistsError, match="or from other files than now; remove it to build anew"):
+        build_data(out, mixture)
+
+
+def test_two_files_of_one_name(tmp_path):
+    content = yaml.safe_load(small_mixture(tmp_path).read_text())
+    for name in ("kind", "clear"):
+        content["sources"][name]["files"][0]["name"] = "train.jsonl"
+    with pytest.raises(ProsocialError, match=r"train.jsonl: files of two sources have one name"):
+        build_data(tmp_path / "data", write_mixture(tmp_path / "mixture.yaml", content))
+
+
+@pytest.mark.parametrize("section", ["prompts", "training_prompts"])
+@pytest.mark.parametrize(
+    "name", ["preferences/dev.jsonl", "safety", "./safety/a.jsonl", "saftey/a.jsonl", "safety/a.json"]
+)
+def test_files_that_nothing_reads_or_that_others_are_written_to(tmp_path, section, name):
+    use = [{"source": "asked", "converter": "prompts", "options": {"prompt": "text"}}]
+    mixture = small_mixture(tmp_path, **{section: {name: use}})
+    with pytest.raises(ProsocialError, match="is not called"):
+        build_data(tmp_path / "data", mixture)

@@ -1,13 +1,15 @@
 """Converters on made-up rows in the columns that the sets really have."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.mixtures import TOPICS, write_rows
 
 from hf_prosocial import ProsocialError
-from hf_prosocial.data import build_data, mixture_file, read_mixture
+from hf_prosocial.data import Left, Made, build_data, mixture_file, read_mixture
+from hf_prosocial.data.sources.files import read_rows
 from hf_prosocial.data.sources.registry import convert
 
 RAW = Path(__file__).parents[3].parent / "shared" / "raw"
@@ -15,7 +17,13 @@ RAW = Path(__file__).parents[3].parent / "shared" / "raw"
 
 def made(name, rows, **options):
     files = rows if isinstance(rows, dict) else {"rows.jsonl": rows}
-    return list(convert(name, files, options, Path()))
+    return [row for row in convert(name, files, options, Path()) if isinstance(row, Made)]
+
+
+def left(name, rows, **options):
+    """Why rows are left out, and how often."""
+    found = convert(name, {"rows.jsonl": rows}, options, Path())
+    return Counter(row.reason for row in found if isinstance(row, Left))
 
 
 def test_compared_columns_need_a_majority():
@@ -173,3 +181,80 @@ def test_the_default_mixture_on_its_real_files(tmp_path):
         assert (one.shared_prompts, one.shared_replies) == (0, 0)
         assert one.held_out >= 80
     assert built.objectives["empathy"].held_out_groups >= 3
+
+
+def test_what_converters_leave_out_is_counted():
+    rows = [{"ask": "a", "x": "1", "y": "2", "vote": vote, "score": score} for vote, score in ((0, "N/A"), (1, 2))]
+    options = {"first": "x", "second": "y", "votes": ["vote"], "says_first": "^1$", "says_second": "^2$"}
+    assert left("compared_columns", rows, prompt="ask", **options) == {"no majority for either reply": 1}
+    scored = left("scored_replies", rows, prompt="ask", reply="x", score="score")
+    assert scored == {"a score that is not told": 1}
+    labelled = {"prompt": "ask", "reply": "x", "label": "vote", "good": [1], "bad": [2]}
+    assert left("labelled_replies", rows, **labelled) == {"the label '0', which is neither good nor bad": 1}
+    turns = [{"ask": "a", "x": [{"role": "user", "content": "thanks"}], "y": "no"}]
+    wrong = left("paired_columns", turns, prompt="ask", chosen="x", rejected="y")
+    assert wrong == {"a reply that is not the assistant's, or none": 1}
+    assert left("nested_prompts", [{"a": [None, 5.0]}]) == {"a prompt that is no text": 2}
+
+
+def test_one_label_is_no_list_of_letters():
+    rows = [{"ask": "a", "reply": text, "label": label} for text, label in (("kind", "safe"), ("rude", "unsafe"))]
+    (row,) = made("labelled_replies", rows, prompt="ask", reply="reply", label="label", good="safe", bad="unsafe")
+    assert row.replies == ("kind", "rude")
+
+
+def test_votes_in_one_list_need_a_majority_too():
+    rows = [{"ask": "a", "x": "one", "y": "two", "votes": [1, 2, 2]}]
+    options = {"first": "x", "second": "y", "votes": ["votes"], "says_first": "^1$", "says_second": "^2$"}
+    (row,) = made("compared_columns", rows, prompt="ask", **options)
+    assert row.replies == ("two", "one")
+
+
+def test_prompts_that_differ_in_case_are_one():
+    rows = [{"ask": ask, "say": say, "votes": votes} for ask, say, votes in (("Why?", "a", 3), ("why", "b", 1))]
+    for order in (rows, rows[::-1]):
+        (row,) = made("scored_replies", order, prompt="ask", reply="say", score="votes")
+        assert (row.prompt[0][1], row.replies) == ("Why?", ("a", "b"))
+
+
+def test_two_ratings_of_one_text_are_averaged_in_whatever_order():
+    rated = (("Oh no.", 2), ("oh no", 0), ("So what.", 0.5))
+    rows = {
+        "r.csv": [{"base": "x", "emotion": "Sad", "rewriting": text} for text in ("Oh no.", "So what.")],
+        "s.csv": [{"response": text, "empathy_score": score} for text, score in rated],
+        "p.csv": [{"Sad - Patient response 1": "I am low."}],
+    }
+    options = {"rewritings": "r.csv", "ratings": "s.csv", "patients": "p.csv"}
+    (row,) = made("rated_rewritings", rows, **options)
+    assert row.replies == ("Oh no.", "So what.")
+    rows["s.csv"] = rows["s.csv"][::-1]
+    assert made("rated_rewritings", rows, **options) == [row]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"where": {"ask": "("}}, r"'\(' is no regular expression"),
+        ({"choosen": "x"}, "it knows no option choosen; it takes prompt, chosen, rejected, where"),
+        ({"prompt": "topic"}, "a text was expected, found dict"),
+    ],
+)
+def test_options_and_columns_that_cannot_be(options, message):
+    rows = [{"ask": "a", "x": "1", "y": "2", "topic": {"name": "bread"}}]
+    with pytest.raises(ProsocialError, match=message):
+        made("paired_columns", rows, **({"prompt": "ask", "chosen": "x", "rejected": "y"} | options))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ask,x\nWhy, though?,no\n", "row 1: 2 columns were expected"),
+        ("ask,x\nWhy?\n", "row 1: 2 columns were expected"),
+        ('ask,x\n"Why?,no\nHow?,so\n', "is not whole CSV"),
+        ("ask,ask\na,b\n", "stands twice in the first line"),
+    ],
+)
+def test_tables_that_are_not_whole(tmp_path, text, message):
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(ProsocialError, match=message):
+        read_rows(tmp_path / "rows.csv")

@@ -1,10 +1,12 @@
 from collections import Counter
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hf_prosocial import ProsocialError
 from hf_prosocial.data import Made, Pairing, said, shared_texts, split
+from hf_prosocial.data.sources.made import words_of
 
 LONG = "a reply that is long enough to keep two rows together, number "
 
@@ -47,3 +49,26 @@ def test_nothing_held_out_stands_in_training(drawn, goal):
 def test_texts_that_differ_in_case_and_signs_are_the_same():
     rows = [Made("a", said("How  are you?"), ("Fine!", "no")), Made("b", said("how are you"), ("fine", "what"))]
     assert shared_texts(rows[:1], rows[1:]) == {"prompts": 1, "replies": 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Où est le café ?", "Ou\u0300 est le cafe\u0301"),
+        ("how do i", "how\u200b do\u00ad i"),
+        ("Tea", "ｔｅａ"),
+        ("a _word_ here", "a word here!"),
+    ],
+)
+def test_forms_of_a_text_that_are_one(one, other):
+    assert words_of(one) == words_of(other)
+
+
+def test_marks_make_another_text():
+    assert words_of("कि") != words_of("की")
+    assert words_of("resume") != words_of("résumé")
+
+
+@given(st.text(max_size=40))
+def test_words_of_words_are_themselves(text):
+    assert words_of(words_of(text)) == words_of(text)

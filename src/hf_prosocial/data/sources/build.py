@@ -12,11 +12,11 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import directory_beside, listed, progress_bar, read_text, sha256
 from hf_prosocial.records import DATA, DataRecord, SourceUsed, WrittenFile
 
-from .choose import chosen_rows
+from .choose import chosen_rows, without_contradictions
 from .fetch import found, rows_of
 from .licences import licence_page
-from .made import Made, rank
-from .mixture import Mixture, Text, Use, mixture_file, read_mixture
+from .made import LONG_REPLY, Made, rank, words_of
+from .mixture import Mixture, Text, Use, inputs_hash, mixture_file, read_mixture
 from .registry import convert
 from .split import Pairing, shared_texts, split
 
@@ -70,6 +70,11 @@ def build_data(out: str | Path, mixture: str | Path = "default", raw: str | Path
     out, read, file = Path(out), read_mixture(mixture), mixture_file(mixture)
     if is_built(out, mixture):
         return out
+    if (out / DATA).is_file():
+        raise FileExistsError(
+            f"{out} was built from another mixture or from other files than now; remove it to build anew, or build "
+            "elsewhere"
+        )
     building = _Building(read, file.parent, None if raw is None else Path(raw))
     _read_sources(building)
     with directory_beside(out) as work:
@@ -80,7 +85,7 @@ def build_data(out: str | Path, mixture: str | Path = "default", raw: str | Path
         left_out = {name: dict(sorted(counts.items())) for name, counts in building.left_out.items() if counts}
         used = {name: SourceUsed(one.licence, one.about, one.redistribute) for name, one in read.sources.items()}
         sources = {name: dataclasses.replace(one, files=_origins(building, name)) for name, one in used.items()}
-        DataRecord(file.stem, sha256(file), sources, written, left_out).write(work / DATA)
+        DataRecord(file.stem, inputs_hash(mixture), sources, written, left_out).write(work / DATA)
     return out
 
 
@@ -93,15 +98,25 @@ def is_built(out: str | Path, mixture: str | Path = "default") -> bool:
     record = Path(out) / DATA
     if not record.is_file():
         return False
-    found = DataRecord.read(record)
-    if found.mixture_hash != sha256(mixture_file(mixture)):
+    if DataRecord.read(record).inputs_hash != inputs_hash(mixture):
         return False
-    changed = [name for name, one in found.files.items() if not _is(Path(out) / name, one)]
+    check_unchanged(out)
+    return True
+
+
+def check_unchanged(folder: str | Path) -> None:
+    """Compare a built folder's files with its record.
+
+    Raises:
+        OSError: no record.
+        ProsocialError: a file of it was changed or is missing since it was built.
+    """
+    found = DataRecord.read(Path(folder) / DATA)
+    changed = [name for name, one in found.files.items() if not _is(Path(folder) / name, one)]
     if changed:
         raise ProsocialError(
-            f"{out}: {listed(changed)} changed since it was built; remove the folder, or build elsewhere"
+            f"{folder}: {listed(changed)} changed since it was built; remove the folder, or build elsewhere"
         )
-    return True
 
 
 def _is(path: Path, written: WrittenFile) -> bool:
@@ -127,9 +142,9 @@ def _all_rows(building: _Building) -> dict[str, list[dict[str, Any]]]:
     """Rows by the file that they are written to."""
     mixture = building.mixture
     tests = {name: building.made(name, uses) for name, uses in mixture.prompts.items()}
-    asked = {row.prompt_key for rows in tests.values() for _, row in rows}
+    asked = _Apart(frozenset(words_of(row.prompt[-1][1]) for rows in tests.values() for _, row in rows))
     training, held_out = _pairs(building, asked)
-    kept_apart = {pair.row.prompt_key for pair in held_out} | asked
+    kept_apart = asked.and_pairs(pair.row for pair in held_out)
     rows = {TRAIN: [_pair_row(pair) for pair in training], DEV: [_pair_row(pair) for pair in held_out]}
     for kind, uses in mixture.completions.items():
         made = _without(building, kind, building.made(kind, uses), kept_apart)
@@ -142,18 +157,50 @@ def _all_rows(building: _Building) -> dict[str, list[dict[str, Any]]]:
         rows[name] = [_judged_row(row) for _, row in building.made(name, uses)]
     empty = sorted(name for name, own in rows.items() if not own)
     if empty:
-        raise ProsocialError(f"not one row is left for {listed(empty)}; left out: {building.left_out}")
+        raise ProsocialError(f"not one row is left for {listed(empty)}; none was made, or all were left out")
     return rows
 
 
-def _pairs(building: _Building, asked: set[str]) -> tuple[list[Pairing], list[Pairing]]:
+@dataclass(frozen=True)
+class _Apart:
+    """What no training row may have.
+
+    Attributes:
+        asked: words of benchmarks' last messages; no message of a user has them.
+        prompts: words of whole held-out prompts.
+        replies: words of held-out replies of more than 40 characters.
+    """
+
+    asked: frozenset[str]
+    prompts: frozenset[str] = frozenset()
+    replies: frozenset[str] = frozenset()
+
+    def and_pairs(self, rows: Iterable[Made]) -> "_Apart":
+        """These, and the prompts and replies of held-out pairs."""
+        rows = list(rows)
+        replies = {words_of(reply) for row in rows for reply in row.replies if len(reply) > LONG_REPLY}
+        return _Apart(self.asked, frozenset(row.prompt_key for row in rows), frozenset(replies))
+
+    def fault(self, row: Made) -> str | None:
+        """Why a row is left out."""
+        if row.asked & self.asked:
+            return "a benchmark's prompt"
+        if row.prompt_key in self.prompts:
+            return "a prompt that is held out"
+        if self.replies & {words_of(reply) for reply in row.replies}:
+            return "a reply that is held out"
+        return None
+
+
+def _pairs(building: _Building, asked: _Apart) -> tuple[list[Pairing], list[Pairing]]:
     pairs: list[Pairing] = []
     for objective, uses in building.mixture.objectives.items():
         made = _without(building, objective, building.made(objective, uses), asked)
+        made = without_contradictions(made, building.left_out[objective])
         if len(made) < _LEAST_PAIRS:
             raise ProsocialError(
                 f"{objective}: {len(made)} pairs, at least {_LEAST_PAIRS} are needed, to train on some and hold out "
-                f"others; left out: {dict(building.left_out[objective])}"
+                f"others{_counted(building.left_out[objective])}"
             )
         pairs += [Pairing(objective, use.source, row) for use, row in made]
     counts = Counter(pair.objective for pair in pairs)
@@ -167,17 +214,25 @@ def _pairs(building: _Building, asked: set[str]) -> tuple[list[Pairing], list[Pa
     return training, held_out
 
 
+def _counted(left_out: Counter[str]) -> str:
+    return "; left out: " + ", ".join(f"{count} for {why}" for why, count in left_out.items()) if left_out else ""
+
+
 def _goal(mixture: Mixture, objective: str, count: int) -> int:
     """How many pairs to hold out: the share, at least the mixture's least, and never more than half."""
     return max(1, min(max(round(mixture.share(objective) * count), mixture.least_held_out), count // 2))
 
 
 def _without(
-    building: _Building, section: str, rows: Sequence[tuple[Use, Made]], prompts: set[str]
+    building: _Building, section: str, rows: Sequence[tuple[Use, Made]], apart: _Apart
 ) -> list[tuple[Use, Made]]:
-    kept = [(use, row) for use, row in rows if row.prompt_key not in prompts]
-    if len(kept) < len(rows):
-        building.left_out[section]["a prompt that is held out"] += len(rows) - len(kept)
+    kept = []
+    for use, row in rows:
+        fault = apart.fault(row)
+        if fault is None:
+            kept.append((use, row))
+        else:
+            building.left_out[section][fault] += 1
     return kept
 
 
@@ -212,7 +267,7 @@ def _write_text(path: Path, building: _Building, text: Text) -> WrittenFile:
     (file,) = building.mixture.sources[text.source].files
     whole = read_text(found(file, building.beside, building.raw))
     part = whole[: text.characters]
-    end = part.rfind("\n") + 1
+    end = part.rfind("\n") + 1 or len(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(part if len(part) == len(whole) else part[:end], encoding="utf-8", newline="\n")
     return WrittenFile(sha256(path), 1, path.stat().st_size)

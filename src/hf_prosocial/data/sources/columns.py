@@ -16,10 +16,10 @@ def chained(rows: Rows) -> Iterator[dict[str, Any]]:
 
 
 def text_of(row: Mapping[str, Any], column: str | Sequence[str]) -> str:
-    """A column's text, or several with an empty line between; `a.b` is b within a, and a list's texts are joined.
+    """A column's text, or several with an empty line between; `a.b` is b within a.
 
     Raises:
-        ProsocialError: no such column.
+        ProsocialError: no such column, or one that holds no text.
     """
     names = [column] if isinstance(column, str) else column
     return "\n\n".join(text for text in (clean(value_of(row, name)) for name in names) if text)
@@ -37,10 +37,11 @@ def value_of(row: Mapping[str, Any], column: str) -> Any:
 
 def parsed(rows: Iterable[dict[str, Any]], parse: Mapping[str, str] | None) -> Iterator[dict[str, Any]]:
     """Rows with the named groups that regular expressions find in their columns; rows without a match are left out."""
+    found = {column: compiled(expression, re.DOTALL) for column, expression in (parse or {}).items()}
     for row in rows:
         more: dict[str, Any] = {}
-        for column, expression in (parse or {}).items():
-            match = re.search(expression, str(value_of(row, column)), re.DOTALL)
+        for column, expression in found.items():
+            match = expression.search(str(value_of(row, column)))
             if match is None:
                 break
             more |= match.groupdict()
@@ -50,15 +51,27 @@ def parsed(rows: Iterable[dict[str, Any]], parse: Mapping[str, str] | None) -> I
 
 def fitting(rows: Iterable[dict[str, Any]], where: Mapping[str, str] | None) -> Iterator[dict[str, Any]]:
     """Rows of which each named column, as text, matches its regular expression; a list fits if one item does."""
+    wanted = {name: compiled(expression) for name, expression in (where or {}).items()}
     for row in rows:
-        values = {name: value_of(row, name) for name in where or {}}
-        if all(_fits(values[name], expression) for name, expression in (where or {}).items()):
+        if all(any(expression.search(clean(one)) for one in _all_of(row, name)) for name, expression in wanted.items()):
             yield row
 
 
-def _fits(value: Any, expression: str) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return any(re.search(expression, clean(one)) is not None for one in values)
+def compiled(expression: str, flags: int = 0) -> re.Pattern[str]:
+    """A regular expression.
+
+    Raises:
+        ProsocialError: it is none.
+    """
+    try:
+        return re.compile(expression, flags)
+    except re.error as error:
+        raise ProsocialError(f"{expression!r} is no regular expression: {error}") from error
+
+
+def _all_of(row: Mapping[str, Any], column: str) -> list[Any]:
+    value = value_of(row, column)
+    return value if isinstance(value, list) else [value]
 
 
 def number_of(row: Mapping[str, Any], column: str) -> float:
@@ -75,5 +88,6 @@ def number_of(row: Mapping[str, Any], column: str) -> float:
 
 
 def most_say(row: Mapping[str, Any], columns: Sequence[str], expression: str) -> bool:
-    """Whether more than half of the columns, as text, match a regular expression."""
-    return 2 * sum(_fits(value_of(row, name), expression) for name in columns) > len(columns)
+    """Whether more than half of the votes in some columns, as text, match a regular expression; lists hold several."""
+    votes = [clean(one) for name in columns for one in _all_of(row, name)]
+    return 2 * sum(compiled(expression).search(one) is not None for one in votes) > len(votes)

@@ -10,7 +10,7 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import json_rows
 from hf_prosocial.records import DATA, DataRecord
 
-from .build import DEV, TRAIN
+from .build import DEV, TRAIN, check_unchanged
 from .made import LONG_REPLY, words_of
 from .mixture import Mixture
 
@@ -55,11 +55,14 @@ def describe_data(folder: str | Path) -> BuiltData:
 
     Raises:
         OSError: a file is missing.
-        ProsocialError: the folder was not built by `build_data`.
+        ProsocialError: the folder was not built by `build_data`, or was changed since.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise ProsocialError(f"{folder} is no folder; a mixture is shown by --mixture {folder}")
     if not (folder / DATA).is_file():
         raise ProsocialError(f"{folder} has no {DATA}: it was not built by `prosocial data build`")
+    check_unchanged(folder)
     record = DataRecord.read(folder / DATA)
     train, dev = _rows(folder / TRAIN), _rows(folder / DEV)
     prompts = {_prompt_words(row) for row in train}

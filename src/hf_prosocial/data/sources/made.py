@@ -1,10 +1,13 @@
 """What converters make of a source: rows, before they are chosen from and split."""
 
 import hashlib
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import category, normalize
+
+from hf_prosocial.errors import ProsocialError
 
 Rows = Mapping[str, Sequence[dict[str, Any]]]
 """A source's rows by file."""
@@ -36,17 +39,30 @@ class Made:
 
     @property
     def prompt_key(self) -> str:
-        """The prompt's words, for comparing; see `words_of`."""
-        return " / ".join(words_of(text) for _, text in self.prompt)
+        """The prompt's words, for comparing, system messages left out; see `words_of`."""
+        return " / ".join(words_of(text) for role, text in self.prompt if role != "system")
+
+    @property
+    def asked(self) -> set[str]:
+        """The words of each message of the user."""
+        return {words_of(text) for role, text in self.prompt if role == "user"}
 
     @property
     def identity(self) -> str:
         """All that it says, for an order that no run changes."""
-        return "\x1f".join((self.group, *(text for _, text in self.prompt), *self.replies))
+        about = json.dumps(self.about, sort_keys=True, ensure_ascii=False)
+        return "\x1f".join((self.group, *(text for _, text in self.prompt), *self.replies, about))
 
     def messages(self) -> list[dict[str, str]]:
         """The prompt as chat messages."""
         return [{"role": role, "content": text} for role, text in self.prompt]
+
+
+@dataclass(frozen=True)
+class Left:
+    """A row of which a converter makes nothing, and why; to be counted."""
+
+    reason: str
 
 
 def said(text: str) -> tuple[tuple[str, str], ...]:
@@ -54,16 +70,39 @@ def said(text: str) -> tuple[tuple[str, str], ...]:
     return (("user", text),)
 
 
+class _Kept(dict[int, str]):
+    """What counts of a character: letters, their marks and digits; others part words, invisible ones are nothing."""
+
+    def __missing__(self, code: int) -> str:
+        kind = category(chr(code))
+        self[code] = chr(code) if kind[0] in "LNM" else "" if kind == "Cf" else " "
+        return self[code]
+
+
+_KEPT = _Kept()
+
+
 def words_of(text: str) -> str:
-    """Letters and digits in lower case, one space between words: what must not differ to be another text."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    """Letters, their marks and digits, one space between words: what must not differ to be another text.
+
+    Compatible forms of a character are one (NFKC), case and invisible characters do not count.
+    """
+    return " ".join(normalize("NFKC", text).casefold().translate(_KEPT).split())
 
 
 def clean(text: Any) -> str:
-    """Text without spaces around it; unbreakable spaces become spaces."""
-    return "" if text is None else str(text).replace("\xa0", " ").strip()
+    """Text without spaces around it; unbreakable spaces become spaces, nothing and NaN no text.
+
+    Raises:
+        ProsocialError: a list or an object.
+    """
+    if text is None or text != text:
+        return ""
+    if isinstance(text, list | dict):
+        raise ProsocialError(f"a text was expected, found {type(text).__name__}: {text!r:.80}")
+    return str(text).replace("\xa0", " ").strip()
 
 
 def rank(text: str) -> bytes:
     """Where a text falls in an order that looks random and never changes."""
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

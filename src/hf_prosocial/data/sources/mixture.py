@@ -1,16 +1,20 @@
 """A mixture: which public sources become which rows, as a file that anyone can read and change."""
 
+import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import listed, read_mapping, validated
+from hf_prosocial.io import listed, read_mapping, sha256, validated
 
+_FOLDERS = {"prompts": ("safety", "support"), "training_prompts": ("gate",)}
+_FOLDERS |= {"judged": ("refusal",), "texts": ("capability",)}
 MIXTURES = "hf_prosocial.data.sources.mixtures"
 
 
@@ -53,6 +57,8 @@ class SourceFile:
             raise ValueError(f"{self.name}: a download needs its sha256")
         if self.dataset and self.revision is None:
             raise ValueError(f"{self.name}: a dataset needs its revision, best a commit's 40 hexadecimal digits")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"{self.name}: a url begins with http:// or https://; a file on a disk is local")
         if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
             raise ValueError(f"{self.name}: a name leads out of the folder of raw files")
 
@@ -107,9 +113,9 @@ class Use:
     converter: str
     options: dict[str, Any] = field(default_factory=dict)
     files: list[str] | None = None
-    per_prompt: int | None = None
-    per_group: int | None = None
-    at_most: int | None = None
+    per_prompt: Annotated[int, Field(ge=1)] | None = None
+    per_group: Annotated[int, Field(ge=1)] | None = None
+    at_most: Annotated[int, Field(ge=1)] | None = None
     shortest: int = 1
     longest: int = 2000
 
@@ -120,7 +126,7 @@ class Text:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     source: str
-    characters: int = 400_000
+    characters: Annotated[int, Field(ge=1)] = 400_000
 
 
 @dataclass(frozen=True)
@@ -165,8 +171,28 @@ class Mixture:
         shares = self.held_out if isinstance(self.held_out, dict) else dict.fromkeys(self.objectives, self.held_out)
         if set(shares) != set(self.objectives) or not all(0 < share <= 0.5 for share in shares.values()):
             raise ValueError("held_out: a share in (0, 0.5], or one for each objective")
-        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in self.written()):
-            raise ValueError("prompts, judged, texts: a file's name leads out of the folder that is built")
+        named = Counter(file.name for source in self.sources.values() for file in source.files)
+        twice = sorted(name for name, count in named.items() if count > 1)
+        if twice:
+            raise ValueError(f"{listed(twice)}: files of two sources have one name; put a folder's name before it")
+        strange = sorted(name for name in self.objectives if not re.fullmatch(r"\w[\w .-]*", name))
+        if strange:
+            raise ValueError(f"objectives {strange}: a name has letters, digits, spaces, dots and dashes")
+        self._check_written()
+
+    def _check_written(self) -> None:
+        """Files lie where their readers look for them, and no two are the same."""
+        sections = {"prompts": self.prompts, "training_prompts": self.training_prompts, "judged": self.judged}
+        for section, names in {**sections, "texts": self.texts}.items():
+            for name in names:
+                folder, _, rest = name.partition("/")
+                ending = ".txt" if section == "texts" else ".jsonl"
+                if folder not in _FOLDERS[section] or not re.fullmatch(rf"[\w-]+{re.escape(ending)}", rest):
+                    allowed = " or ".join(f"{one}/NAME{ending}" for one in _FOLDERS[section])
+                    raise ValueError(f"{section}: {name} is not called {allowed}")
+        for name, text in self.texts.items():
+            if len(self.sources[text.source].files) != 1:
+                raise ValueError(f"{name}: running text is from a source of one file; {text.source} has more")
 
     def uses(self) -> list[tuple[str, Use]]:
         """Every use with the section that it stands in."""
@@ -193,6 +219,8 @@ def mixture_file(mixture: str | Path) -> Path:
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if str(mixture) in known:
         return folder / f"{mixture}.yaml"
+    if Path(mixture).is_dir():
+        raise ProsocialError(f"{mixture} is a folder, not a mixture; data that are built already go to align as --data")
     if not Path(mixture).is_file():
         raise ProsocialError(f"no mixture {str(mixture)!r}: neither a file nor one of {known}")
     return Path(mixture)
@@ -207,3 +235,18 @@ def read_mixture(mixture: str | Path = "default") -> Mixture:
     """
     file = mixture_file(mixture)
     return validated(Mixture, read_mapping(file), str(mixture))
+
+
+def inputs_hash(mixture: str | Path) -> str:
+    """SHA-256 over a mixture's file, the local files that it names, and the modules of converters beside it.
+
+    Raises:
+        OSError: a file that is not there.
+        ProsocialError: as `read_mixture`.
+    """
+    file, read = mixture_file(mixture), read_mixture(mixture)
+    locals_ = [file.parent / one.local for source in read.sources.values() for one in source.files if one.local]
+    modules = [file.parent / f"{use.converter.partition(':')[0]}.py" for _, use in read.uses() if ":" in use.converter]
+    beside = sorted({*locals_, *(module for module in modules if module.is_file())})
+    lines = [sha256(file), *(f"{path.name} {sha256(path)}" for path in beside)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

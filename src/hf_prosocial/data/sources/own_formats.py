@@ -6,14 +6,14 @@ from itertools import combinations
 from typing import Any
 
 from .columns import chained, number_of, text_of
-from .made import Made, Rows, clean, rank, said, words_of
+from .made import Left, Made, Rows, clean, rank, said, words_of
 from .registry import converter
 
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 
 
 @converter("transcripts")
-def transcripts(rows: Rows, chosen: str, rejected: str) -> Iterator[Made]:
+def transcripts(rows: Rows, chosen: str, rejected: str) -> Iterator[Made | Left]:
     """Two transcripts of "Human:" and "Assistant:", which differ in the last reply (hh-rlhf)."""
     for row in chained(rows):
         better, worse = _turns(row[chosen]), _turns(row[rejected])
@@ -21,10 +21,12 @@ def transcripts(rows: Rows, chosen: str, rejected: str) -> Iterator[Made]:
         alike = prompt == worse[:-1] and bool(prompt) and prompt[-1][0] == "user"
         if alike and better[-1][0] == worse[-1][0] == "assistant":
             yield Made(words_of(prompt[0][1]), prompt, (better[-1][1], worse[-1][1]))
+        else:
+            yield Left("transcripts that do not differ in the last reply alone")
 
 
 @converter("rated_rewritings")
-def rated_rewritings(rows: Rows, rewritings: str, ratings: str, patients: str) -> Iterator[Made]:
+def rated_rewritings(rows: Rows, rewritings: str, ratings: str, patients: str) -> Iterator[Made | Left]:
     """Rewritings of a line, rated for empathy, as replies to what patients said (empathetic-personas).
 
     A pair is two rewritings of one line for one emotion, the one rated above the other. What patients said is shared
@@ -36,12 +38,17 @@ def rated_rewritings(rows: Rows, rewritings: str, ratings: str, patients: str) -
         ratings: columns response, empathy_score.
         patients: columns `EMOTION - Patient response N`.
     """
-    scores = {words_of(text_of(row, "response")): number_of(row, "empathy_score") for row in rows[ratings]}
+    rated: dict[str, list[float]] = {}
+    for row in rows[ratings]:
+        rated.setdefault(words_of(text_of(row, "response")), []).append(number_of(row, "empathy_score"))
+    scores = {words: sum(some) / len(some) for words, some in rated.items()}
     lines = _lines(rows[rewritings])
     found: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows[rewritings]:
         score = scores.get(words_of(row["rewriting"]))
-        if score is not None and "{}" not in row["rewriting"]:
+        if score is None or "{}" in row["rewriting"]:
+            yield Left("a rewriting without a rating, or with a gap in it")
+        else:
             found.setdefault((row["emotion"], lines[row["base"]]), {})[clean(row["rewriting"])] = score
     said_by = {emotion: _said_by(rows[patients], emotion) for emotion in {mood for mood, _ in found}}
     own = sorted({line for emotion, line in found if said_by[emotion]})
@@ -55,7 +62,7 @@ def rated_rewritings(rows: Rows, rewritings: str, ratings: str, patients: str) -
 
 
 @converter("said_by_patients")
-def said_by_patients(rows: Rows) -> Iterator[Made]:
+def said_by_patients(rows: Rows) -> Iterator[Made | Left]:
     """What patients said of how they feel, by emotion (empathetic-personas)."""
     for of_file in rows.values():
         for emotion in sorted({name.split(" - ")[0] for name in of_file[0] if " - Patient response" in name}):
@@ -64,10 +71,10 @@ def said_by_patients(rows: Rows) -> Iterator[Made]:
 
 
 @converter("opening_messages")
-def opening_messages(rows: Rows) -> Iterator[Made]:
+def opening_messages(rows: Rows) -> Iterator[Made | Left]:
     """What speakers open a conversation with, by the feeling that they were asked to speak of (EmpatheticDialogues)."""
     for row in chained(rows):
-        if int(number_of(row, "utterance_idx")) == 1:
+        if number_of(row, "utterance_idx") == 1:
             text = clean(row["utterance"]).replace("_comma_", ",")
             yield Made(words_of(text), said(text), (), {"category": text_of(row, "context")})
 

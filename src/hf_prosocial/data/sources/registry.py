@@ -9,9 +9,9 @@ from typing import Any
 
 from hf_prosocial.errors import ProsocialError
 
-from .made import Made, Rows
+from .made import Left, Made, Rows
 
-Converter = Callable[..., Iterator[Made]]
+Converter = Callable[..., Iterator[Made | Left]]
 """Takes the rows of a source's files and its own options by name; gives what it makes of them."""
 
 _CONVERTERS: dict[str, Converter] = {}
@@ -34,7 +34,7 @@ def converters() -> dict[str, Converter]:
     return dict(_CONVERTERS)
 
 
-def convert(name: str, rows: Rows, options: dict[str, Any], beside: Path) -> Iterable[Made]:
+def convert(name: str, rows: Rows, options: dict[str, Any], beside: Path) -> Iterable[Made | Left]:
     """Run one.
 
     Args:
@@ -50,12 +50,13 @@ def convert(name: str, rows: Rows, options: dict[str, Any], beside: Path) -> Ite
     try:
         inspect.signature(found).bind(rows, **options)
     except TypeError as error:
-        raise ProsocialError(
-            f"the options of {name} do not fit: {error}; it takes {inspect.signature(found)}"
-        ) from error
+        takes = list(inspect.signature(found).parameters)[1:]
+        strange = [one for one in options if one not in takes]
+        said = f"it knows no option {', '.join(strange)}" if strange else str(error)
+        raise ProsocialError(f"the options of {name} do not fit: {said}; it takes {', '.join(takes)}") from error
     try:
         return list(found(rows, **options))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
         raise ProsocialError(f"{name} cannot read these rows: {error!r}") from error
 
 
