@@ -10,8 +10,7 @@ from support.served import build_arm, build_base
 from support.servers import free_port, started
 
 from hf_prosocial import Preference
-from hf_prosocial.page import stream
-from hf_prosocial.session import ChatSession
+from hf_prosocial.session import ChatSession, stream
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
