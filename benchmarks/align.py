@@ -87,7 +87,7 @@ def _kills() -> list[Goal]:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 killed += 1
-                print(f"kill {killed}: {_done(folder / 'killed')}", flush=True)
+                print(f"kill {killed}: {_done(folder / 'out')}", flush=True)
                 continue
             wrong += _differ(folder / "out", wanted)
             shutil.rmtree(folder / "out")
