@@ -5,14 +5,14 @@ done correct.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
+from hf_prosocial.data import DEV, TRAIN
 from hf_prosocial.models import find_base, preferred_device
 
-from .folder import DEV, GATE, HARMFUL, HUMANE, TRAIN, DataFolder
+from .folder import GATE, HARMFUL, HUMANE, DataFolder
 from .recipe import Effort
 
 _ROWS, _LENGTH = 8, 64
@@ -29,13 +29,12 @@ _OF_GATE = 10_000
 def stage_tokens(effort: Effort, data: DataFolder) -> dict[str, float]:
     """Work of each stage; of those that only write files, none."""
     rows = {name: data.rows(name) for name in (TRAIN, DEV, HARMFUL, HUMANE, *GATE) if data.has(name)}
-    train, dev = (_least(count, rows.get(name, 0)) for name, count in _counts(effort).items())
+    train, dev = _least(effort.pairs, rows.get(TRAIN, 0)), _least(effort.held_out_pairs, rows.get(DEV, 0))
     objectives = len(data.objectives)
     points = 1 + len(effort.densities) * len(effort.scales)
     held_out = 0.1 * (rows.get(HARMFUL, 0) + rows.get(HUMANE, 0)) * _COMPLETION
     answered = sum(
-        _least(effort.prompts and effort.prompts * (3 if measures == "over_refusal" else 1), data.count(file))
-        for file, measures in data.benchmarks().items()
+        _least(effort.prompts_of(measures), data.count(file)) for file, measures in data.benchmarks().items()
     )
     return {
         "copies": 2 * effort.copy_steps * _ROWS * _COMPLETION * _TRAINED,
@@ -44,10 +43,6 @@ def stage_tokens(effort: Effort, data: DataFolder) -> dict[str, float]:
         "arm": train * _PAIR * _TRAINED_PAIR + dev * _PAIR * (objectives + 2),
         "evaluation": 5 * (answered * effort.new_tokens * _GENERATED + effort.text_tokens) if answered else 0.0,
     }
-
-
-def _counts(effort: Effort) -> Mapping[str, int | None]:
-    return {TRAIN: effort.pairs, DEV: effort.held_out_pairs}
 
 
 def _least(count: int | None, there: int) -> int:

@@ -44,8 +44,7 @@ def evaluation_config(work: Work) -> EvaluationConfig | None:
             continue
         name = file.rpartition("/")[2].removesuffix(".jsonl")
         name = f"{name} (people in need)" if measures == "rewards" else name
-        # Of a benchmark for refusals, the safe prompts count, which are about half.
-        wanted = work.effort.prompts and work.effort.prompts * (3 if measures == "over_refusal" else 1)
+        wanted = work.effort.prompts_of(measures)
         count = wanted if wanted and wanted < work.data.count(file) else None
         benchmarks[name] = {"file": file, "measures": measures, "count": count}
     if not benchmarks:

@@ -5,15 +5,13 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hf_prosocial.data import read_prompts
+from hf_prosocial.data import COMPLETIONS, TRAIN, read_prompts, read_rows
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import json_rows, sha256, write_text
+from hf_prosocial.io import sha256, write_text
+from hf_prosocial.preference import OBJECTIVES
 
-TRAIN, DEV = "preferences/train.jsonl", "preferences/dev.jsonl"
-HARMFUL, HUMANE = "harm/train.jsonl", "harm/benign.jsonl"
-TEXT = "capability/wikitext2_valid.txt"
+HARMFUL, HUMANE = COMPLETIONS["harmful"], COMPLETIONS["humane"]
 GATE = ("gate/harmful.jsonl", "gate/harmless.jsonl", "gate/people.jsonl")
 
 
@@ -44,9 +42,7 @@ class DataFolder:
     @property
     def objectives(self) -> list[str]:
         """Of its pairs, in the order of the package's where they are those."""
-        from hf_prosocial.preference import OBJECTIVES
-
-        found = dict.fromkeys(row["attribute"] for row in _rows(self.path / TRAIN))
+        found = dict.fromkeys(row["attribute"] for row in read_rows(self.path / TRAIN))
         return [name for name in OBJECTIVES if name in found] + sorted(set(found) - set(OBJECTIVES))
 
     def benchmarks(self) -> dict[str, str]:
@@ -68,7 +64,7 @@ class DataFolder:
 
     def rows(self, name: str) -> int:
         """Rows of one of its files."""
-        return len(json_rows(self.path / name))
+        return len(read_rows(self.path / name))
 
     def count(self, file: str) -> int:
         """Prompts in a file of them."""
@@ -95,7 +91,7 @@ def write_share(source: str, target: Path, count: int | None) -> int:
     Raises:
         ProsocialError: no pairs.
     """
-    rows = _rows(Path(source))
+    rows = read_rows(Path(source))
     if not rows:
         raise ProsocialError(f"{source} holds no pairs")
     sizes = Counter(row["attribute"] for row in rows)
@@ -110,7 +106,3 @@ def write_share(source: str, target: Path, count: int | None) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     return len(kept)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(row) if isinstance(row, str) else row for _, row in json_rows(path)]

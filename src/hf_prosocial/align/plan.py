@@ -3,11 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from hf_prosocial.data import inputs_hash, read_mixture
+from hf_prosocial.data import DEV, TRAIN, inputs_hash, read_mixture
 from hf_prosocial.errors import ProsocialError
 
 from .evidence import make_cards, make_evaluation
-from .fingerprint import base_fingerprint
 from .folder import GATE, HARMFUL, HUMANE, DataFolder
 from .ledger import Stage
 from .stages import Work, make_arm, make_copies, make_data, make_gate, make_safe, make_vector
@@ -91,7 +90,7 @@ def _gate(work: Work) -> Stage:
 
 
 def _arm(work: Work) -> Stage:
-    weights = {"weights": base_fingerprint(work.guide_base)}
+    weights = {"weights": work.guide_known_by}
     return Stage(
         "arm",
         "train the ARM on preference pairs",
@@ -126,7 +125,7 @@ def _cards(work: Work) -> Stage:
 
 
 def _base(work: Work) -> dict[str, Any]:
-    return {"weights": base_fingerprint(work.recipe.base)}
+    return {"weights": work.base_known_by}
 
 
 def _trained(work: Work) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _files_of_data(work: Work) -> set[str]:
     """What the data hold, or will."""
     if work.recipe.data is not None:
         folder: DataFolder = work.data
-        if not folder.has("preferences/train.jsonl", "preferences/dev.jsonl"):
+        if not folder.has(TRAIN, DEV):
             raise ProsocialError(f"{folder.path} holds no preferences; `prosocial data build` makes such a folder")
         found = {name for name in (HARMFUL, HUMANE, *GATE) if folder.has(name)}
         return found | ({"capability/text"} if folder.text is not None else set())

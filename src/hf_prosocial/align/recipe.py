@@ -46,6 +46,10 @@ class Effort:
     text_tokens: Annotated[int, Field(ge=1025)]
     save_steps: Count = 25
 
+    def prompts_of(self, measures: str) -> int | None:
+        """Of a benchmark; of one for refusals the safe prompts count, which are about half. None is all."""
+        return self.prompts and self.prompts * (3 if measures == "over_refusal" else 1)
+
 
 EFFORTS: dict[str, Effort] = {
     "minutes": Effort(30, (0.02,), (0.5, 1.5), 2048, 12, 400, 100, 8, 40, 4096),

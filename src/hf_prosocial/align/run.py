@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -73,10 +74,12 @@ def align_base(
     with one_writer(out, writes=state.is_main_process):
         machine = machine_for(recipe.guide_base or recipe.base, state.num_processes, _machine_before(out))
         data = DataFolder(Path(recipe.data) if recipe.data else out / "data")
-        work = Work(recipe, effort, data, machine, out)
+        known = base_fingerprint(recipe.base)
+        guide_known = known if recipe.guide_base is None else base_fingerprint(recipe.guide_base)
+        work = Work(recipe, effort, data, machine, out, known, guide_known)
         tell(f"{recipe.base}: {machine}")
         stages = stages_of(work)
-        settings = {**asdict(recipe), "machine": asdict(machine), "weights": base_fingerprint(recipe.base)}
+        settings = {**asdict(recipe), "machine": asdict(machine), "weights": known}
         versions = {name: version(name) for name in RECORDED_PACKAGES}
         # Whole, so that the folder can be talked to from elsewhere.
         base = str(Path(recipe.base).resolve()) if Path(recipe.base).exists() else recipe.base
@@ -84,7 +87,7 @@ def align_base(
         names = [stage.name for stage in stages]
         redo = names[names.index(start) :] if start in names else []
         pace = Pace(recipe.base, getattr(torch, machine.dtype))
-        run_stages(stages, ledger, list(only) or names, redo, tell, lambda: stage_tokens(effort, data), pace)
+        run_stages(stages, ledger, list(only) or names, redo, tell, cache(lambda: stage_tokens(effort, data)), pace)
     together()
     return replace(aligned_at(out), writes=state.is_main_process)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import TrainingArguments
 
 from hf_prosocial.arm import ArmRecipe, ArmTrainingArguments, last_whole_checkpoint, train_arm
-from hf_prosocial.data import build_data, check_unchanged, describe_data, read_completions
+from hf_prosocial.data import DEV, TRAIN, build_data, check_unchanged, describe_data, read_completions
 from hf_prosocial.direg import CopyRecipe, HarmVector, SweepRecipe, finetune_copy, run_sweep
 from hf_prosocial.gate import GateRecipe, train_gate
 from hf_prosocial.hub import write_arm_card
@@ -17,7 +18,8 @@ from hf_prosocial.models import find_base
 from hf_prosocial.records import DATA, TRAINING, Interval, TrainingRecord, read_choice
 
 from .base import Machine
-from .folder import DEV, GATE, HARMFUL, HUMANE, TRAIN, DataFolder, write_share
+from .folder import GATE, HARMFUL, HUMANE, DataFolder, write_share
+from .ledger import together
 from .recipe import AlignRecipe, Effort
 
 HELD_OUT = 0.1
@@ -29,13 +31,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Work:
-    """What all stages share: the recipe, its budget, the data, the machine, and the folder."""
+    """What all stages share: recipe, budget, data, machine and folder, and what base and guide's base are known by."""
 
     recipe: AlignRecipe
     effort: Effort
     data: DataFolder
     machine: Machine
     out: Path
+    base_known_by: str
+    guide_known_by: str
 
     @property
     def guide_base(self) -> str:
@@ -170,11 +174,10 @@ def make_gate(work: Work) -> str:
 def make_arm(work: Work) -> str:
     """Train the ARM, and measure margins on the held-out pairs."""
     files = {"pairs/train.jsonl": (TRAIN, work.effort.pairs), "pairs/dev.jsonl": (DEV, work.effort.held_out_pairs)}
-    if torch.distributed.is_initialized() is False or torch.distributed.get_rank() == 0:
+    if PartialState().is_main_process:
         for name, (source, count) in files.items():
             write_share(work.data.file(source), work.out / name, count)
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    together()
     recipe = ArmRecipe(
         train_data=work.path("pairs/train.jsonl"),
         dev_data=work.path("pairs/dev.jsonl"),

@@ -24,6 +24,9 @@ from .prompts import spread as spread
 from .questions import Question as Question
 from .questions import Questions as Questions
 from .questions import read_questions as read_questions
+from .sources.build import COMPLETIONS as COMPLETIONS
+from .sources.build import DEV as DEV
+from .sources.build import TRAIN as TRAIN
 from .sources.build import build_data as build_data
 from .sources.build import check_unchanged as check_unchanged
 from .sources.build import is_built as is_built
@@ -32,6 +35,7 @@ from .sources.describe import ObjectiveData as ObjectiveData
 from .sources.describe import describe_data as describe_data
 from .sources.describe import mixture_summary as mixture_summary
 from .sources.describe import near_duplicates as near_duplicates
+from .sources.files import read_rows as read_rows
 from .sources.licences import not_to_hand_on as not_to_hand_on
 from .sources.made import Left as Left
 from .sources.made import Made as Made

@@ -1,17 +1,16 @@
 """`prosocial data show`: what a mixture names, and what a built folder holds."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.io import json_rows
 from hf_prosocial.records import DATA, DataRecord
 
 from .build import DEV, TRAIN, check_unchanged
-from .made import LONG_REPLY, words_of
+from .files import read_rows
+from .made import LONG_REPLY, Made, words_of
 from .mixture import Mixture
 
 _NEAR = 0.9
@@ -64,26 +63,26 @@ def describe_data(folder: str | Path) -> BuiltData:
         raise ProsocialError(f"{folder} has no {DATA}: it was not built by `prosocial data build`")
     check_unchanged(folder)
     record = DataRecord.read(folder / DATA)
-    train, dev = _rows(folder / TRAIN), _rows(folder / DEV)
-    prompts = {_prompt_words(row) for row in train}
-    replies = {words_of(text) for row in train for text in _replies(row)}
+    train, dev = read_rows(folder / TRAIN), read_rows(folder / DEV)
+    prompts = {_made(row).prompt_key for row in train}
+    replies = {words_of(text) for row in train for text in _made(row).replies}
     found = {}
     for name in dict.fromkeys(row["attribute"] for row in train):
-        own, held = ([row for row in rows if row["attribute"] == name] for rows in (train, dev))
-        lengths = sorted(_length(row) for row in [*own, *held])
-        texts = {_prompt_words(row) for row in held} | {words_of(text) for row in held for text in _replies(row)}
-        long_replies = {words_of(text) for row in held for text in _replies(row) if len(text) > LONG_REPLY}
+        own, held = ([_made(row) for row in rows if row["attribute"] == name] for rows in (train, dev))
+        lengths = sorted(row.length for row in [*own, *held])
+        asked, said = {row.prompt_key for row in held}, [text for row in held for text in row.replies]
+        long_replies = {words_of(text) for text in said if len(text) > LONG_REPLY}
         found[name] = ObjectiveData(
             len(own),
             len(held),
-            len({row["group"] for row in own}),
-            len({row["group"] for row in held}),
+            len({row.group for row in own}),
+            len({row.group for row in held}),
             lengths[0],
             lengths[len(lengths) // 2],
             lengths[-1],
-            len({_prompt_words(row) for row in held} & prompts),
+            len(asked & prompts),
             len(long_replies & replies),
-            near_duplicates(sorted(texts), sorted(prompts | replies)),
+            near_duplicates(sorted(asked | set(map(words_of, said))), sorted(prompts | replies)),
         )
     return BuiltData(record, dict(sorted(found.items())))
 
@@ -116,21 +115,7 @@ def mixture_summary(mixture: Mixture) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(row) if isinstance(row, str) else row for _, row in json_rows(path)]
-
-
-def _texts(messages: Iterable[Mapping[str, str]]) -> list[str]:
-    return [one["content"] for one in messages]
-
-
-def _prompt_words(row: Mapping[str, Any]) -> str:
-    return " / ".join(map(words_of, _texts(row["prompt"])))
-
-
-def _replies(row: Mapping[str, Any]) -> list[str]:
-    return [*_texts(row["chosen"]), *_texts(row["rejected"])]
-
-
-def _length(row: Mapping[str, Any]) -> int:
-    return sum(map(len, _texts(row["prompt"]))) + max(map(len, _replies(row)))
+def _made(row: Mapping[str, Any]) -> Made:
+    """A written pair as the builder had it, so that both compare texts alike."""
+    prompt = tuple((one["role"], one["content"]) for one in row["prompt"])
+    return Made(row["group"], prompt, (row["chosen"][-1]["content"], row["rejected"][-1]["content"]))
