@@ -5,17 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
-
+from hf_prosocial.errors import ProsocialError
 from hf_prosocial.evaluation import EvaluationConfig, evaluate
-from hf_prosocial.hub import render
+from hf_prosocial.hub import hub_id_of, licence_of, render
 from hf_prosocial.io import validated
 from hf_prosocial.preference import OBJECTIVES
 
 from .stages import Work
 
 BASE, SAFE, GATED, GUIDED, BOTH = "base", "safe base", "gated", "guided", "gated, guided"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def make_evaluation(work: Work) -> str:
@@ -84,11 +82,6 @@ def make_cards(work: Work) -> str:
     return f"cards of {', '.join(written)}, as they would be pushed"
 
 
-def hub_id_of(base: str) -> str | None:
-    """A base's id on the Hub; None of a folder or file."""
-    return base if _HUB_ID.fullmatch(base) and not Path(base).exists() else None
-
-
 def placeholder_of(base: str) -> str:
     """An id to fill in, for a base that has none."""
     return f"YOUR-NAME/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(base).resolve().name).strip('-.') or 'base'}"
@@ -99,7 +92,6 @@ def _licence(base: str | None) -> str:
     if base is None:
         return "unknown"
     try:
-        found = ModelCard.load(base).data.license
-    except (OSError, ValueError):
+        return licence_of(base)
+    except ProsocialError:
         return "unknown"
-    return found if isinstance(found, str) else "unknown"

@@ -9,9 +9,10 @@ import torch
 
 from hf_prosocial.estimates import Estimate, proportion
 from hf_prosocial.gate import GatedHarmVector
+from hf_prosocial.hub import hub_id_of
 from hf_prosocial.records import TRAINING, AlignRecord, Interval, Metrics, TrainingRecord, known
 
-from .evidence import hub_id_of, placeholder_of
+from .evidence import placeholder_of
 
 _NOTICEABLE, _CHANCE = 0.03, 0.5
 _PERPLEXITY = 1.02

@@ -2,6 +2,8 @@ from .cards import arm_card as arm_card
 from .custom_generate import write_custom_generate as write_custom_generate
 from .publication import Publication as Publication
 from .publication import open_publication as open_publication
+from .publish import hub_id_of as hub_id_of
+from .publish import licence_of as licence_of
 from .publish import push as push
 from .publish import render as render
 from .publish import write_arm_card as write_arm_card

@@ -182,7 +182,7 @@ def _page(
             f"custom_generate guides by an ARM adapter; {publication.folder} holds a {publication.kind}"
         )
     base = _base_model(publication, base_model)
-    return _Page(repo_id, base, licence or _licence(base, token), evaluation, custom_generate)
+    return _Page(repo_id, base, licence or licence_of(base, token), evaluation, custom_generate)
 
 
 def _render(publication: Publication, page: _Page, folder: Path) -> None:
@@ -242,14 +242,28 @@ def _base_model(publication: Publication, given: str | None) -> str:
     else:
         recorded = record.base if isinstance(record, VectorRecord) else record.vector.base
     base = given or recorded
-    if not _HUB_ID.fullmatch(base) or Path(base).exists():
+    if hub_id_of(base) is None:
         raise ProsocialError(
             f"the base is recorded as {recorded!r}, which is no Hub id; give the base's id (base_model=, --base-model)"
         )
     return base
 
 
-def _licence(base: str, token: str | None) -> str:
+def hub_id_of(base: str) -> str | None:
+    """A base's id on the Hub; None of a folder or file."""
+    return base if _HUB_ID.fullmatch(base) and not Path(base).exists() else None
+
+
+def licence_of(base: str, token: str | None = None) -> str:
+    """A base's licence, as the card on the Hub names it.
+
+    Args:
+        base: its id.
+        token: of the Hub; by default the one logged in with.
+
+    Raises:
+        ProsocialError: no card that can be read, or one that names none.
+    """
     try:
         found = ModelCard.load(base, token=token).data.license
     except (OSError, ValueError) as error:
