@@ -129,6 +129,23 @@ def test_a_changed_setting_redoes_what_follows_from_it(copy):
     assert not (copy / "out" / "copies" / "harmful").exists()
 
 
+def test_why_a_stage_runs_again_is_said(copy):
+    lines = []
+    out = copy / "out"
+    align_base(recipe(copy, effort=EFFORT | {"new_tokens": 5}), tell=lines.append)
+    again = [line.split("] ")[1] for line in lines if "again, for " in line]
+    assert again == [
+        f"evaluation: again, for changed since: new_tokens (was {EFFORT['new_tokens']}, is 5)",
+        "cards: again, for changed since: evaluation",
+    ]
+    lines.clear()
+    card = next(path for path in sorted((out / "cards").rglob("*")) if path.is_file())
+    card.write_text("changed", encoding="utf-8")
+    align_base(recipe(copy, effort=EFFORT | {"new_tokens": 5}), tell=lines.append)
+    again = [line.split("] ")[1] for line in lines if "again, for " in line]
+    assert again == [f"cards: again, for {card.relative_to(out).as_posix()} is not as it was written"]
+
+
 def test_what_is_missing_or_asked_for_is_made_again_and_the_same(copy):
     before = {name: digest(copy / "out" / name) for name in MADE}
     (copy / "out" / MADE[0]).unlink()

@@ -3,19 +3,18 @@
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.records import ALIGN, AlignRecord, StageRecord
 
-from .cost import Pace
 from .fingerprint import known_by
+
+_LONGEST_TOLD = 100
+"""Characters of a changed setting's two values; longer ones are hashes, or lists that nobody compares by eye."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,25 @@ class Ledger:
         needed = {path: known for path, known in found.files.items() if not _within(path, gone)}
         return all((self.out / path).is_file() and known_by(self.out / path) == known for path, known in needed.items())
 
+    def why_again(self, stage: Stage) -> str | None:
+        """Why a stage that was begun or done before must run; None where it was not, or only asked for again."""
+        found = self.record.stages.get(stage.name)
+        if found is None:
+            return None
+        if found.key != self.keys[stage.name]:
+            now = _told(stage.settings)
+            changed = sorted(name for name in {*found.settings, *now} if found.settings.get(name) != now.get(name))
+            said = [_changed(name, found.settings.get(name), now.get(name)) for name in changed]
+            return f"changed since: {', '.join(said)}" if said else f"changed since: {' or '.join(stage.follows)}"
+        if not found.done:
+            return "it was stopped before its end"
+        for path, known in found.files.items():
+            if not (self.out / path).is_file():
+                return f"{path} is gone"
+            if known_by(self.out / path) != known:
+                return f"{path} is not as it was written"
+        return None
+
     def begin(self, stage: Stage) -> None:
         """Make room: what was begun with the same settings stays where the stage can go on from it.
 
@@ -122,7 +140,8 @@ class Ledger:
                     )
         elif found.key != self.keys[stage.name] or not stage.resumes:
             self.clear(stage.outputs)
-        self._put(stage, StageRecord(self.keys[stage.name], done=False, outputs=stage.outputs))
+        record = StageRecord(self.keys[stage.name], done=False, outputs=stage.outputs, settings=_told(stage.settings))
+        self._put(stage, record)
 
     def end(self, stage: Stage, seconds: float, said: str) -> None:
         """Record what a stage wrote."""
@@ -131,7 +150,8 @@ class Ledger:
             for name in stage.outputs
             for path in _files_of(self.out / name)
         }
-        record = StageRecord(self.keys[stage.name], True, round(seconds, 1), stage.outputs, files, said)
+        key, settings = self.keys[stage.name], _told(stage.settings)
+        record = StageRecord(key, True, round(seconds, 1), stage.outputs, files, said, settings)
         self._put(stage, record)
 
     def keep_only(self, stages: Sequence[Stage]) -> list[str]:
@@ -172,101 +192,15 @@ class Ledger:
         self.write()
 
 
-def run_stages(
-    stages: Sequence[Stage],
-    ledger: Ledger,
-    asked: Sequence[str],
-    redo: Sequence[str],
-    tell: Callable[[str], None],
-    costs: Callable[[], Mapping[str, float]],
-    pace: Pace,
-) -> None:
-    """Run what is not done, in order; of each stage, say before what it will take.
-
-    Args:
-        stages: all of them.
-        ledger: of the folder.
-        asked: the stages to run; the others must be done already where these follow them.
-        redo: stages to run again whatever stands there.
-        tell: shows a line to the user.
-        costs: the work of each stage, asked for once the data are there.
-        pace: how much of it a second does.
-
-    Raises:
-        ProsocialError: a stage that is needed is neither done nor asked for.
-    """
-    ledger.keys = stage_keys(stages)
-    for name in ledger.keep_only(stages):
-        tell(f"{name}: removed, for there is nothing to make it from any more")
-    done = _done(stages, ledger, redo)
-    together()  # Before anything changes what others still look at.
-    ledger.tell_made(stages, done)
-    for number, stage in enumerate(stages, start=1):
-        where = f"[{number}/{len(stages)}] {stage.name}"
-        if stage.name in done:
-            tell(f"{where}: done before. {ledger.record.stages[stage.name].said}")
-        elif stage.name in asked:
-            missing = [name for name in stage.follows if name not in done]
-            if missing:
-                raise ProsocialError(f"{stage.name} follows {', '.join(missing)}, which is not done; ask for it too")
-            _run(stage, ledger, where, stage.name in redo, tell, costs, pace)
-            done.append(stage.name)
-            ledger.tell_made(stages, done)
-        elif stage.name in ledger.record.stages:
-            tell(f"{where}: NOT done with these settings, and not asked for")
-        _drop_passing(stages, ledger, done)
-    _tell_of_passing(stages, ledger, tell)
+def _told(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {name: json.dumps(value, sort_keys=True, default=str) for name, value in settings.items()}
 
 
-def _run(
-    stage: Stage,
-    ledger: Ledger,
-    where: str,
-    anew: bool,
-    tell: Callable[[str], None],
-    costs: Callable[[], Mapping[str, float]],
-    pace: Pace,
-) -> None:
-    work = 0.0 if stage.name == "data" else costs().get(stage.name, 0.0)
-    tell(f"{where}: {stage.does}" + (f" (about {_duration(pace.seconds(work))})" if work else ""))
-    if anew and stage.name in ledger.record.stages:
-        ledger.clear(stage.outputs)
-    ledger.begin(stage)
-    together()
-    start = time.monotonic()
-    said = stage.run() if ledger.writes or stage.together else ""
-    together()
-    seconds = time.monotonic() - start
-    pace.took(work, seconds)
-    ledger.end(stage, seconds, said)
-    tell(f"{where}: {said} ({_duration(seconds)})")
-
-
-def _drop_passing(stages: Sequence[Stage], ledger: Ledger, done: Collection[str]) -> None:
-    for one in stages:
-        if one.name in done and one.passing and set(one.until) <= set(done):
-            ledger.clear(one.passing)
-
-
-def _tell_of_passing(stages: Sequence[Stage], ledger: Ledger, tell: Callable[[str], None]) -> None:
-    for one in stages:
-        for path in (ledger.out / name for name in one.passing):
-            if path.exists():
-                tell(f"{path} may comply with harmful requests, and stays until {', '.join(one.until)} are done")
-
-
-def together() -> None:
-    """Wait for the other processes; asked for anew, since trainings begin this state again."""
-    PartialState().wait_for_everyone()
-
-
-def _done(stages: Sequence[Stage], ledger: Ledger, redo: Sequence[str]) -> list[str]:
-    """Stages that need not run. One whose passing outputs are gone runs again where a stage that reads them must."""
-    done: list[str] = []
-    for stage in reversed(stages):
-        if stage.name not in redo and ledger.is_done(stage, done):
-            done.append(stage.name)
-    return done
+def _changed(name: str, before: str | None, now: str | None) -> str:
+    """A setting, with both values where a reader would know them again."""
+    if before is None or now is None or len(before) + len(now) > _LONGEST_TOLD:
+        return name
+    return f"{name} (was {before}, is {now})"
 
 
 def _within(path: str, folders: Sequence[str]) -> bool:
@@ -289,7 +223,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

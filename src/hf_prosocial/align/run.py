@@ -17,9 +17,10 @@ from hf_prosocial.records import ALIGN, METRICS, RECORDED_PACKAGES, AlignRecord,
 
 from .base import Machine, check_base, check_guide_base, machine_for
 from .cost import Pace, stage_tokens
+from .execute import run_stages, together
 from .fingerprint import base_fingerprint
 from .folder import DataFolder
-from .ledger import Ledger, run_stages, together
+from .ledger import Ledger
 from .plan import stages_of
 from .recipe import STAGES, AlignRecipe
 from .stages import Work

@@ -18,8 +18,8 @@ from hf_prosocial.models import find_base
 from hf_prosocial.records import DATA, TRAINING, Interval, TrainingRecord, read_choice
 
 from .base import Machine
+from .execute import together
 from .folder import GATE, HARMFUL, HUMANE, DataFolder, write_share
-from .ledger import together
 from .recipe import AlignRecipe, Effort
 
 HELD_OUT = 0.1

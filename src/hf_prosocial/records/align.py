@@ -20,6 +20,7 @@ class StageRecord:
         outputs: paths in the folder that are its own.
         files: what it wrote, by path in the folder, with hashes.
         said: what it found, in a sentence.
+        settings: what it followed from beside other stages, as text.
     """
 
     key: str
@@ -28,6 +29,7 @@ class StageRecord:
     outputs: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     said: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
