@@ -59,9 +59,19 @@ def test_turns_follow_each_other(chat):
     second = [*first, {"role": "assistant", "content": one}, {"role": "user", "content": "c d"}]
     two = greedy(chat.session, second)
     assert chat.messages == [*second, {"role": "assistant", "content": two}]
-    assert f"{one}\n" in shown
-    assert f"{two}\n" in shown
+    assert f"{one} [cut off after 8 tokens" in shown
+    assert f"{two} [cut off" in shown
     assert "findahelpline.com" in shown
+
+
+def test_a_reply_that_was_cut_off_is_marked(chat, monkeypatch):
+    assert "[cut off after 8 tokens" in said(chat, "a b")
+    batch = prompt_batch(chat.session.tokenizer, [[{"role": "user", "content": "a b"}]])
+    ids = chat.session.base.generate(
+        batch.input_ids, attention_mask=batch.attention_mask, max_new_tokens=8, do_sample=False
+    )
+    monkeypatch.setattr(chat.session.base.generation_config, "eos_token_id", [int(ids[0, -4])])
+    assert "cut off" not in said(chat, "/new", "a b")
 
 
 def test_a_preference_guides_from_the_next_reply_on(chat):

@@ -53,15 +53,15 @@ def talk(chat: Conversation, read: Read = input, write: Write = lambda text: pri
 def _answer(chat: Conversation, line: str, write: Write) -> None:
     if opens := chat.session.gate_opens(line):
         write(f"[the gate takes the message for harmful, and is {100 * opens:.0f} % open]\n")
-    steps = _printed(chat.say(line), write)
+    steps = _printed(chat.say(line), chat.max_new_tokens, write)
     if not steps or not chat.compare:
         return
     write(f"[{changed_of(steps)}. The base by itself:]\n")
-    _printed(chat.base_reply(), write)
+    _printed(chat.base_reply(), chat.max_new_tokens, write)
 
 
-def _printed(steps: Generator[Step], write: Write) -> list[Step]:
-    """Print a reply as it comes; Ctrl-C ends it, and keeps what there is."""
+def _printed(steps: Generator[Step], max_new_tokens: int, write: Write) -> list[Step]:
+    """Print a reply as it comes, and whether it was cut off; Ctrl-C ends it, and keeps what there is."""
     found: list[Step] = []
     try:
         with closing(steps):
@@ -70,6 +70,9 @@ def _printed(steps: Generator[Step], write: Write) -> list[Step]:
                 write(step.text)
     except KeyboardInterrupt:
         write(" [stopped]")
+    else:
+        if found and not found[-1].ends:
+            write(f" [cut off after {max_new_tokens} tokens; start with a greater --max-new-tokens for longer replies]")
     write("\n")
     return found
 

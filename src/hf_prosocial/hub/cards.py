@@ -36,7 +36,8 @@ options = {{"custom_generate": "{id}", "trust_remote_code": True, "preference": 
 model.generate(**inputs, max_new_tokens=40, **options)"""
 
 _ARM_LIMITS = """It reorders what its base would say. It knows nothing that the base does not know, and is no safety
-filter. It was trained in English, on replies of a few sentences. It must not come between people in danger and help."""
+filter. It was trained on replies of a few sentences, in the languages of its pairs. It must not come between people in
+danger and help."""
 
 _SAFE_INTRODUCTION = """`{base}` with a *harm vector* subtracted from its weights (directional regulation, DiReg): what
 fine-tuning on harmful replies changes most, times {scale:g}, taken away. Nothing else about the model differs."""

@@ -1,6 +1,6 @@
 """A reply token by token, with what base and guidance said to each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
@@ -28,12 +28,14 @@ class Step:
         text: what it adds.
         base, guided: its probability without and with guidance.
         instead: what the base holds most probable there, and how probable, where that is another token; else None.
+        ends: whether the model ended its reply with it; a reply without such a step was cut off.
     """
 
     text: str
     base: float
     guided: float
     instead: tuple[str, float] | None
+    ends: bool = False
 
 
 def stream(
@@ -80,7 +82,7 @@ def stream(
     thread = Thread(target=generate, daemon=True)
     thread.start()
     try:
-        yield from _steps(found, session.tokenizer)
+        yield from _steps(found, session.tokenizer, _ends_of(session.safe_base))
     finally:
         told.stop.set()
         thread.join()
@@ -111,7 +113,7 @@ class _Tell(StoppingCriteria):
         return torch.tensor([self.stop.is_set()], device=input_ids.device)
 
 
-def _steps(found: Queue, tokenizer: PreTrainedTokenizerBase) -> Iterator[Step]:
+def _steps(found: Queue, tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> Iterator[Step]:
     ids: list[int] = []
     said, pending = "", list[Step]()
     while (got := found.get()) is not None:
@@ -122,7 +124,7 @@ def _steps(found: Queue, tokenizer: PreTrainedTokenizerBase) -> Iterator[Step]:
         text = str(tokenizer.decode(ids, skip_special_tokens=True))
         best = int(base.argmax())
         instead = None if best == token else (str(tokenizer.decode([best])), float(base[best].exp()))
-        pending.append(Step("", float(base[token].exp()), float(guided[token].exp()), instead))
+        pending.append(Step("", float(base[token].exp()), float(guided[token].exp()), instead, token in ends))
         if not text.endswith("\ufffd"):
             yield _together(pending, text[len(said) :])
             said, pending = text, []
@@ -130,7 +132,14 @@ def _steps(found: Queue, tokenizer: PreTrainedTokenizerBase) -> Iterator[Step]:
         yield _together(pending, text[len(said) :])
 
 
+def _ends_of(model: Any) -> Collection[int]:
+    """The tokens with which a model ends a reply."""
+    eos = model.generation_config.eos_token_id
+    return () if eos is None else (eos,) if isinstance(eos, int) else eos
+
+
 def _together(steps: list[Step], text: str) -> Step:
     """A character that several tokens make is one step, changed where one of them is."""
     instead = next((step.instead for step in steps if step.instead is not None), None)
-    return Step(text, prod(step.base for step in steps), prod(step.guided for step in steps), instead)
+    probabilities = prod(step.base for step in steps), prod(step.guided for step in steps)
+    return Step(text, *probabilities, instead, steps[-1].ends)

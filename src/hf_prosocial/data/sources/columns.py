@@ -30,7 +30,9 @@ def value_of(row: Mapping[str, Any], column: str) -> Any:
     value: Any = row
     for part in column.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise ProsocialError(f"a row has no column {column!r}; it has {sorted(map(str, row))}")
+            raise ProsocialError(
+                f"a row has no column {column!r}; it has {sorted(map(str, row))}; the row begins {str(dict(row))[:160]}"
+            )
         value = value[part]
     return value
 
@@ -84,7 +86,9 @@ def number_of(row: Mapping[str, Any], column: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ProsocialError(f"column {column!r} should hold numbers, found {value!r}") from None
+        raise ProsocialError(
+            f"column {column!r} should hold numbers, found {value!r}; the row begins {str(dict(row))[:160]}"
+        ) from None
 
 
 def most_say(row: Mapping[str, Any], columns: Sequence[str], expression: str) -> bool:
