@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.goals import Goal, report
 from benchmarks.timing import in_turn, median_ratio
 from hf_prosocial import GatedHarmVector, GatedModel, find_base, released_gated_vector
-from hf_prosocial.gate.features import features_of_messages
+from hf_prosocial.gate.features import Reader
 from hf_prosocial.gate.fit import gate_figures
 from hf_prosocial.gate.train import by_name
 from hf_prosocial.models import prompt_batch
@@ -31,10 +31,8 @@ def run() -> bool:
         [str(DATA / "support" / "dev.jsonl")],
     )
 
-    def read(texts: list[str]) -> Any:
-        return features_of_messages(base, tokenizer, vector.turns, texts, vector.probe.layers)
-
-    sets = ({name: read(texts) for name, texts in by_name(some).items()} for some in files)
+    reader = Reader(base, tokenizer, vector.turns, vector.probe.layers, vector.probe.mean_layers)
+    sets = ({name: reader.messages(texts) for name, texts in by_name(some).items()} for some in files)
     found: dict[str, Any] = gate_figures(vector.probe, *sets)
     for name, figure in found.items():
         print(f"{name}: {figure}; the record says {vector.record.figures.get(name)}")

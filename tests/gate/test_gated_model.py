@@ -123,7 +123,7 @@ def test_the_gate_reads_a_prompt_as_if_it_were_alone(seed):
         held = mask if side is ids else mask.flip(1)
         got = probe.log_odds(base, side, held)
         for row in range(len(ids)):
-            alone = states_alone(base, side[row][held[row].bool()], probe.layers)
+            alone = states_alone(base, side[row][held[row].bool()], probe.layers, probe.mean_layers)
             expected = alone @ torch.from_numpy(probe.weight).to(alone) + probe.bias
             torch.testing.assert_close(got[row], expected, rtol=1e-5, atol=1e-5)
 

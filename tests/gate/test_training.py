@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -7,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from sklearn.metrics import roc_auc_score
-from support.models import random_base
+from support.gates import gated_vector, probe_between, states_alone
+from support.models import random_base, tiny_tokenizer
 
 from hf_prosocial import BaseMismatchError, ProsocialError, find_base
 from hf_prosocial.decoding import GatedModel
 from hf_prosocial.gate import GatedHarmVector, GateRecipe, Turns, train_gate
 from hf_prosocial.gate.contrast import contrast_factors
+from hf_prosocial.gate.features import Reader
 from hf_prosocial.gate.fit import calibrated, fit_probe, gate_figures
 from hf_prosocial.gate.harmless import harmless_prompts, in_other_words, people_prompts
 from hf_prosocial.gate.train import by_name
+from hf_prosocial.models import prompt_batch, prompt_text
 
 RUDE = ["Write a guide on how to be rude to {}", "Insult {}", "Mock {} in public", "Call {} names"]
 WHOM = ["a colleague", "my aunt", "the waiter", "our neighbours", "a singer", "the mayor", "a child", "my boss"]
@@ -71,18 +75,18 @@ def draws(seed, count=60, width=6):
 @given(seed=st.integers(0, 10**6))
 def test_a_probe_reads_features_as_they_are_and_opens_for_no_more_than_it_may(seed):
     harmful, harmless, people = draws(seed)
-    probe = calibrated(fit_probe((1, 2, 3), harmful, harmless, people), harmless, people)
+    probe = calibrated(fit_probe((1, 2), (1,), harmful, harmless, people), harmless, people)
     assert probe.threshold < probe.full
     assert (probe.of_features(harmless) > probe.threshold).mean() <= 0.08 + 1 / 60
     assert (probe.of_features(people) > probe.threshold).mean() <= 0.01 + 1 / 60
     assert (probe.of_features(harmless) >= probe.full).mean() <= 0.02 + 1 / 60
-    shifted = fit_probe((1, 2, 3), harmful * 3 + 5, harmless * 3 + 5, people * 3 + 5)
+    shifted = fit_probe((1, 2), (1,), harmful * 3 + 5, harmless * 3 + 5, people * 3 + 5)
     np.testing.assert_allclose(shifted.of_features(harmful * 3 + 5), probe.of_features(harmful), rtol=1e-2, atol=2e-3)
 
 
 def test_figures_are_those_of_a_plain_count():
     harmful, harmless, people = draws(3)
-    probe = calibrated(fit_probe((1, 2, 3), harmful, harmless, people), harmless, people)
+    probe = calibrated(fit_probe((1, 2), (1,), harmful, harmless, people), harmless, people)
     found = gate_figures(probe, {"one": harmful, "two": harmful[:10]}, {"safe": harmless}, {"people": people})
     odds = [probe.of_features(rows) for rows in (harmful, harmful[:10], harmless)]
     shares = [float((one > probe.threshold).mean()) for one in odds]
@@ -92,6 +96,33 @@ def test_figures_are_those_of_a_plain_count():
     told = found["area under the ROC, harmful against safe"]
     assert told.mean == pytest.approx(area)
     assert told.low <= area <= told.high
+
+
+TEXTS = st.lists(st.text("abcde fg", min_size=1, max_size=12).filter(str.strip), min_size=2, max_size=6, unique=True)
+
+
+@given(texts=TEXTS, seed=st.integers(0, 10**6))
+def test_what_is_learned_from_is_what_is_read_later(texts, seed):
+    base, tokenizer = random_base("llama", seed=seed % 7), tiny_tokenizer()
+    turns = Turns.of(tokenizer)
+    reader = Reader(base, tokenizer, turns, (1, 2), (1,))
+    features = reader.messages(texts)
+    probe = probe_between(base, torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.int64)).opening(-1e3, 1e3)
+    vector = dataclasses.replace(gated_vector(base, probe), turns=turns)
+    said = [[{"role": "user", "content": text}] for text in texts]
+    batch = prompt_batch(tokenizer, said)
+    scales = vector.scales(base, batch.input_ids, batch.attention_mask)
+    expected = (probe.of_features(features) + 1e3) / 2e3
+    np.testing.assert_allclose(scales.numpy(), expected, atol=1e-6)
+    for text, found in zip(texts, features, strict=True):
+        ids = torch.tensor(
+            tokenizer(prompt_text(tokenizer, said[texts.index(text)]), add_special_tokens=False).input_ids
+        )
+        by_hand = states_alone(base, ids, (1, 2), (1,), len(turns.before))
+        np.testing.assert_allclose(found, by_hand.numpy(), rtol=1e-4, atol=1e-5)
+    for text, found in zip(texts, reader.texts(texts), strict=True):
+        by_hand = states_alone(base, torch.tensor(tokenizer(text).input_ids), (1, 2), (1,))
+        np.testing.assert_allclose(found, by_hand.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_prompts_of_ones_own_are_whole_sentences_of_which_none_repeats():
@@ -148,6 +179,27 @@ def test_from_copies_and_prompts_to_a_vector_that_subtracts(recipe, tokenizer):
     GatedModel(base, vector)
     with pytest.raises(BaseMismatchError):
         vector.check(random_base("llama", seed=9))
+
+
+def test_a_vector_gets_another_gate(recipe, tmp_path):
+    before = train_gate(recipe)
+    again = dataclasses.replace(
+        recipe, harmful_copy=None, benign_copy=None, vector=recipe.out, out=str(tmp_path / "again"), seed=1
+    )
+    after = train_gate(again)
+    assert after.factors.keys() == before.factors.keys()
+    for name, factor in after.factors.items():
+        torch.testing.assert_close(factor.A, before.factors[name].A, rtol=0, atol=0)
+        torch.testing.assert_close(factor.B, before.factors[name].B, rtol=0, atol=0)
+    assert (after.probe.weight != before.probe.weight).any()
+    shown = ("contrast", "r", "kept", "scale")
+    assert [getattr(after.record, name) for name in shown] == [getattr(before.record, name) for name in shown]
+    with pytest.raises(ProsocialError, match="one of the two"):
+        dataclasses.replace(again, vector=None)
+    with pytest.raises(ProsocialError, match="one of the two"):
+        dataclasses.replace(recipe, vector=recipe.out)
+    with pytest.raises(ProsocialError, match="benign_copy"):
+        dataclasses.replace(again, benign_copy=recipe.benign_copy)
 
 
 def test_a_prompt_that_is_learned_from_and_measured_on_is_refused(recipe, tmp_path):

@@ -9,7 +9,6 @@ from transformers.pytorch_utils import Conv1D
 
 from hf_prosocial import record_base
 from hf_prosocial.gate import Factors, GatedHarmVector, Probe, Turns
-from hf_prosocial.gate.states import prompt_states
 from hf_prosocial.records import GatedVectorRecord
 
 from .models import tiny_tokenizer
@@ -32,14 +31,15 @@ def random_factors(base, *, seed, r=2):
 def record(scale, probe, **further):
     opens = {"threshold": probe.threshold, "full": probe.full, "turns": asdict(WHOLE)}
     nothing = {"prompts": {}, "counts": {}, "figures": {}, "versions": {}}
-    return GatedVectorRecord(scale, 1.0, 2, 1.0, probe.layers, **opens, **nothing, **further)
+    read = {"layers": probe.layers, "mean_layers": probe.mean_layers}
+    return GatedVectorRecord(scale, 1.0, 2, 1.0, **read, **opens, **nothing, **further)
 
 
-def probe_between(base, ids, mask, *, layers=(1, 2), seed=0):
+def probe_between(base, ids, mask, *, layers=(1, 2), mean_layers=(1,), seed=0):
     """A gate that opens in full for about half of these prompts."""
     draw = np.random.default_rng(seed)
-    width = len(layers) * base.config.hidden_size
-    probe = Probe(layers, draw.normal(size=width).astype(np.float32), 0.1)
+    width = (len(layers) + len(mean_layers)) * base.config.hidden_size
+    probe = Probe(layers, draw.normal(size=width).astype(np.float32), 0.1, mean_layers=mean_layers)
     odds = probe.log_odds(base, ids, mask)
     middle = float(odds.quantile(0.5))
     return probe.opening(middle, middle)
@@ -61,6 +61,9 @@ def edited_in_place(base, vector, scale):
     return base
 
 
-def states_alone(base, row, layers):
-    """The features of one prompt, without padding."""
-    return prompt_states(base, row[None], torch.ones_like(row)[None], layers)[0]
+def states_alone(base, row, layers, mean_layers, said_from=0):
+    """The features of one prompt, without padding, by hand."""
+    with torch.no_grad():
+        states = base(row[None], output_hidden_states=True).hidden_states
+    last, means = [states[at][0, -1] for at in layers], [states[at][0, said_from:].mean(0) for at in mean_layers]
+    return torch.cat([*last, *means])

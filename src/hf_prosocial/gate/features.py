@@ -1,9 +1,11 @@
 """The probe's features of many prompts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from transformers import PreTrainedTokenizerBase
 
@@ -11,40 +13,72 @@ from hf_prosocial.data import batches_by_length
 from hf_prosocial.io import progress_bar
 from hf_prosocial.models import begin_alike, prompt_text, states_after
 
-from .states import check_layers, last_states
+from .states import check_layers, pooled_states
 from .turns import Turns
 
 _BATCH_TOKENS = 4096
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Reads what a probe goes by, of many prompts.
+
+    Attributes:
+        model: the base, in evaluation mode.
+        tokenizer: its tokenizer.
+        turns: what its template writes around messages.
+        layers, mean_layers: see `prompt_states`.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    turns: Turns
+    layers: tuple[int, ...]
+    mean_layers: tuple[int, ...]
+
+    def messages(self, messages: Sequence[str]) -> Float32[np.ndarray, "prompts features"]:
+        """Of messages as the gate reads them: each as if it opened a conversation."""
+        said = [prompt_text(self.tokenizer, [{"role": "user", "content": message}]) for message in messages]
+        rows = self.tokenizer(said, add_special_tokens=False)["input_ids"]
+        return self._of([self.turns.of_user(row)[-1] for row in rows])
+
+    def texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "prompts features"]:
+        """Of texts without a template, which hold no message that could be found."""
+        return self._of(self.tokenizer(list(texts))["input_ids"])
+
+    def _of(self, rows: Sequence[Sequence[int]]) -> Float32[np.ndarray, "prompts features"]:
+        return features_of(self.model, rows, [self.turns.said_from(row) for row in rows], self.layers, self.mean_layers)
+
+
 def features_of(
-    model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int]
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    said_from: Sequence[int],
+    layers: Sequence[int],
+    mean_layers: Sequence[int],
 ) -> Float32[np.ndarray, "prompts features"]:
     """`prompt_states` of many prompts; what all of them begin with is read once.
 
     Args:
         model: the base, in evaluation mode.
         rows: the prompts' token ids.
-        layers: see `prompt_states`.
+        said_from: of each row, where the means begin.
+        layers, mean_layers: see `prompt_states`.
     """
-    check_layers(model, layers)
-    shared = min(begin_alike(rows), min(map(len, rows)) - 1)  # Of each row something is left to be read.
+    check_layers(model, [*layers, *mean_layers])
+    # Of each row something is left to be read, and all that the means run over.
+    shared = min(begin_alike(rows), min(map(len, rows)) - 1, *said_from)
     found: dict[int, np.ndarray] = {}
     with progress_bar(len(rows), "reading prompts", "prompt") as progress:
         for batch in batches_by_length([len(row) for row in rows], _BATCH_TOKENS):
             states, mask = states_after(model, [rows[index] for index in batch], shared)
-            found |= dict(zip(batch, last_states(states, mask, layers).cpu().numpy(), strict=True))
+            columns = torch.arange(mask.shape[1], device=mask.device)
+            starts = torch.tensor([said_from[index] - shared for index in batch], device=mask.device)
+            said = mask * (columns >= starts[:, None])
+            states = pooled_states(states, mask, said, layers, mean_layers)
+            found |= dict(zip(batch, states.cpu().numpy(), strict=True))
             progress.update(len(batch))
     return np.stack([found[index] for index in range(len(rows))])
-
-
-def features_of_messages(
-    model: Any, tokenizer: PreTrainedTokenizerBase, turns: Turns, messages: Sequence[str], layers: Sequence[int]
-) -> Float32[np.ndarray, "prompts features"]:
-    """`features_of` of messages as the gate reads them: each as if it opened a conversation."""
-    said = [prompt_text(tokenizer, [{"role": "user", "content": message}]) for message in messages]
-    rows = [turns.of_user(row)[-1] for row in tokenizer(said, add_special_tokens=False)["input_ids"]]
-    return features_of(model, rows, layers)
 
 
 def default_layers(model: Any) -> tuple[int, ...]:

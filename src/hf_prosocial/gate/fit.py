@@ -26,7 +26,9 @@ Features = Float32[np.ndarray, "_ features"]
 Odds = Float[np.ndarray, " _"]
 
 
-def fit_probe(layers: Sequence[int], harmful: Features, harmless: Features, people: Features) -> Probe:
+def fit_probe(
+    layers: Sequence[int], mean_layers: Sequence[int], harmful: Features, harmless: Features, people: Features
+) -> Probe:
     """Logistic regression of harm; both labels weigh the same. Its thresholds are not set yet (`calibrated`)."""
     features = np.concatenate([harmful, harmless, people])
     labels = np.repeat([1, 0, 0], [len(harmful), len(harmless), len(people)])
@@ -34,7 +36,7 @@ def fit_probe(layers: Sequence[int], harmful: Features, harmless: Features, peop
     weights[labels == 1] *= weights[labels == 0].sum() / weights[labels == 1].sum()
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
     fitted = LogisticRegression(C=STRENGTH, max_iter=3000).fit((features - mean) / deviation, labels, weights)
-    return folded(layers, mean, deviation, fitted.coef_[0], float(fitted.intercept_[0]))
+    return folded(layers, mean_layers, mean, deviation, fitted.coef_[0], float(fitted.intercept_[0]))
 
 
 def calibrated(probe: Probe, harmless: Features, people: Features) -> Probe:

@@ -96,8 +96,9 @@ class GatedHarmVector:
             raise ProsocialError("the base is in training mode, and its dropout would open the gate by chance; eval()")
         kept = attention_mask.to(input_ids.device).bool()
         said = [self.turns.of_user(row[mask].tolist()) for row, mask in zip(input_ids, kept, strict=True)]
-        ids, mask = _padded([message for messages in said for message in messages], input_ids.device)
-        odds = self.probe.log_odds(base, ids, mask)
+        rows = [message for messages in said for message in messages]
+        ids, mask, counted = _padded(rows, [self.turns.said_from(row) for row in rows], input_ids.device)
+        odds = self.probe.log_odds(base, ids, mask, counted)
         if not torch.isfinite(odds).all():
             raise ProsocialError("the gate reads hidden states that are not finite; the base is broken in this dtype")
         most = torch.stack([one.max() for one in odds.split([len(messages) for messages in said])])
@@ -106,7 +107,8 @@ class GatedHarmVector:
     def content_hash(self) -> str:
         """SHA-256 over the factors, the gate and what finds a user's messages; λ and the figures are left out."""
         probe, turns = self.probe, self.turns
-        digest = hashlib.sha256(repr((probe.layers, probe.bias, probe.threshold, probe.full, turns)).encode())
+        read = probe.layers, probe.mean_layers
+        digest = hashlib.sha256(repr((read, probe.bias, probe.threshold, probe.full, turns)).encode())
         digest.update(self.probe.weight.tobytes())
         for name, factor in sorted(self.factors.items()):
             digest.update(name.encode())
@@ -230,7 +232,8 @@ def _parsed(file: Path, source: str, content: Any, tensors: dict[str, Tensor]) -
     numbers = [record.scale, record.threshold, record.full, float(bias), *weight.tolist()]
     if unfit or not all(map(math.isfinite, numbers)) or record.scale < 0:
         raise ProsocialError(f"{file} holds factors that do not fit each other, or numbers that cannot be")
-    probe = Probe(record.layers, weight.float().numpy(), float(bias), record.threshold, record.full)
+    read = record.layers, weight.float().numpy(), float(bias)
+    probe = Probe(*read, record.threshold, record.full, record.mean_layers)
     return GatedHarmVector(factors, probe, turns, record, source)
 
 
@@ -240,13 +243,14 @@ def _fit(factor: Factors) -> bool:
     return shapes and bool(torch.isfinite(A).all() and torch.isfinite(B).all())
 
 
-def _padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and their mask, padded on the left."""
+def _padded(rows: Sequence[list[int]], said_from: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, their mask, and the mask of what is said; padded on the left."""
     length = max(map(len, rows))
-    ids, mask = torch.zeros(2, len(rows), length, dtype=torch.int64)
-    for at, row in enumerate(rows):
-        ids[at, length - len(row) :], mask[at, length - len(row) :] = torch.tensor(row), 1
-    return ids.to(device), mask.to(device)
+    ids, mask, said = torch.zeros(3, len(rows), length, dtype=torch.int64)
+    for at, (row, start) in enumerate(zip(rows, said_from, strict=True)):
+        begins = length - len(row)
+        ids[at, begins:], mask[at, begins:], said[at, begins + start :] = torch.tensor(row), 1, 1
+    return ids.to(device), mask.to(device), said.to(device)
 
 
 def _found(path_or_id: str | Path, revision: str | None, token: str | bool | None) -> Path:

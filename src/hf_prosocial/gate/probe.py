@@ -17,11 +17,12 @@ class Probe:
     """Tells harmful requests from harmless ones that sound frightening, and from people in need.
 
     Attributes:
-        layers: whose hidden states it reads; see `prompt_states`.
+        layers: whose hidden states it reads of the last token; see `prompt_states`.
         weight: of each feature, standardisation folded in.
         bias: added to the weighted sum.
         threshold: log-odds from which on λ is not 0.
         full: log-odds from which on λ is full; it rises evenly between the two.
+        mean_layers: whose mean it reads, over the tokens of what is said.
     """
 
     layers: tuple[int, ...]
@@ -29,9 +30,14 @@ class Probe:
     bias: float
     threshold: float = 0.0
     full: float = 0.0
+    mean_layers: tuple[int, ...] = ()
 
     def log_odds(
-        self, model: Any, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "rows length"]
+        self,
+        model: Any,
+        input_ids: Int[Tensor, "rows length"],
+        attention_mask: Int[Tensor, "rows length"],
+        said: Int[Tensor, "rows length"] | None = None,
     ) -> Float[Tensor, " rows"]:
         """How likely each prompt is a harmful request, log-odds, fp32.
 
@@ -39,11 +45,12 @@ class Probe:
             model: the base that the probe was trained on.
             input_ids: prompts through the chat template, padded.
             attention_mask: 1 for tokens and 0 for padding.
+            said: as of `prompt_states`.
 
         Raises:
             ValueError: as `prompt_states`.
         """
-        states = prompt_states(model, input_ids, attention_mask, self.layers)
+        states = prompt_states(model, input_ids, attention_mask, self.layers, self.mean_layers, said)
         return states @ torch.from_numpy(self.weight).to(states) + self.bias
 
     def of_features(self, features: Float32[np.ndarray, "prompts features"]) -> Float[np.ndarray, " prompts"]:
@@ -63,6 +70,7 @@ class Probe:
 
 def folded(
     layers: Sequence[int],
+    mean_layers: Sequence[int],
     mean: Float[np.ndarray, " features"],
     deviation: Float[np.ndarray, " features"],
     weight: Float[np.ndarray, " features"],
@@ -70,4 +78,5 @@ def folded(
 ) -> Probe:
     """A probe on standardised features as one on the features themselves."""
     scaled = weight / deviation
-    return Probe(tuple(layers), scaled.astype(np.float32), float(bias - scaled @ mean))
+    weight = scaled.astype(np.float32)
+    return Probe(tuple(layers), weight, float(bias - scaled @ mean), mean_layers=tuple(mean_layers))

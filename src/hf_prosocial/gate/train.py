@@ -1,5 +1,6 @@
 """`prosocial direg gate`: from two LoRA copies and prompts to a gated harm vector."""
 
+import random
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hf_prosocial.arm import record_base
+from hf_prosocial.assets import vector_source
 from hf_prosocial.data import read_prompts
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.io import parse_fields, sha256
@@ -15,15 +19,18 @@ from hf_prosocial.models import find_base, preferred_device
 from hf_prosocial.records import RECORDED_PACKAGES, GatedVectorRecord
 
 from .contrast import contrast_factors
-from .features import default_layers, features_of_messages
+from .features import Reader, default_layers
 from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
 from .gated_vector import GatedHarmVector
 from .harmless import frightening_prompts, harmless_prompts, in_other_words, people_prompts
+from .low_rank import Factors
 from .probe import Probe
 from .states import check_layers
 from .turns import Turns
 
 LEARNED = ("harmful", "harmless", "people")
+_AS_TEXT = 300
+"""Prompts of each kind that are learned without a template too, as a base reads running text."""
 
 
 @dataclass
@@ -31,10 +38,15 @@ class GateRecipe:
     """How to make a gated harm vector. Files of prompts are JSON lines of `prompt`; names in figures are the files'."""
 
     base: str = field(metadata={"help": "base model: a directory, a .gguf file or a Hub id"})
-    harmful_copy: str = field(metadata={"help": "LoRA fine-tuned on harmful replies, of `prosocial direg finetune`"})
     harmful: list[str] = field(metadata={"help": "harmful requests to learn from"})
     out: str = field(metadata={"help": "directory to write"})
+    harmful_copy: str | None = field(
+        default=None, metadata={"help": "LoRA fine-tuned on harmful replies, of `prosocial direg finetune`"}
+    )
     benign_copy: str | None = field(default=None, metadata={"help": "LoRA fine-tuned on harmless replies"})
+    vector: str | None = field(
+        default=None, metadata={"help": "in place of copies: a gated vector that gets another gate, as it is otherwise"}
+    )
     contrast: float = field(default=1.0, metadata={"help": "c of τ = τ_h − c · τ_b"})
     r: int = field(default=8, metadata={"help": "rank of the vector"})
     scale: float = field(default=1.0, metadata={"help": "λ where the gate is fully open"})
@@ -50,6 +62,12 @@ class GateRecipe:
     layers: list[int] | None = field(default=None, metadata={"help": "whose hidden states the gate reads"})
     seed: int = field(default=0, metadata={"help": "of the package's own prompts"})
 
+    def __post_init__(self) -> None:
+        if (self.harmful_copy is None) == (self.vector is None):
+            raise ProsocialError("a gate needs a harmful_copy to make a vector from, or a vector; one of the two")
+        if self.vector is not None and self.benign_copy is not None:
+            raise ProsocialError("benign_copy: the vector is taken as it is, and its copies are not needed")
+
 
 def train_gate(recipe: GateRecipe) -> GatedHarmVector:
     """Make a gated harm vector and save it.
@@ -59,23 +77,26 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
         ProsocialError: copies or prompts that cannot be used, or a prompt that is both learned from and measured on.
     """
     kinds = _texts(recipe)
-    factors, kept = contrast_factors(recipe.base, recipe.harmful_copy, recipe.benign_copy, recipe.contrast, recipe.r)
     source = find_base(recipe.base)
     model, tokenizer = source.load(device=preferred_device())
+    made = _vector(recipe, model, tokenizer)
     layers = tuple(recipe.layers) if recipe.layers else default_layers(model)
     check_layers(model, layers)
-
     turns = Turns.of(tokenizer)
+    reader = Reader(model, tokenizer, turns, layers, layers[::2])
 
     def read(texts: Sequence[str]) -> Features:
-        return features_of_messages(model, tokenizer, turns, texts, layers)
+        some = random.Random(recipe.seed).sample(texts, min(_AS_TEXT, len(texts)))
+        return np.concatenate([reader.messages(texts), reader.texts(some)])
 
-    probe = fit_probe(layers, *(read(kinds.learned[name]) for name in LEARNED))
-    probe = calibrated(probe, read(kinds.frightening), read(kinds.in_need))
-    figures = gate_figures(probe, *({name: read(rows) for name, rows in some.items()} for some in kinds.held_out))
-    record = _record(recipe, probe, turns, kept, kinds, figures)
+    probe = fit_probe(layers, reader.mean_layers, *(read(kinds.learned[name]) for name in LEARNED))
+    probe = calibrated(probe, reader.messages(kinds.frightening), reader.messages(kinds.in_need))
+    figures = gate_figures(
+        probe, *({name: reader.messages(rows) for name, rows in some.items()} for some in kinds.held_out)
+    )
+    record = _record(recipe, probe, turns, made, kinds, figures)
     record_base(record, model, tokenizer, recipe.base)
-    GatedHarmVector(factors, probe, turns, record, recipe.out).with_scale(recipe.scale).save_pretrained(recipe.out)
+    GatedHarmVector(made.factors, probe, turns, record, recipe.out).with_scale(recipe.scale).save_pretrained(recipe.out)
     return GatedHarmVector.from_pretrained(recipe.out)
 
 
@@ -86,6 +107,26 @@ def train_gate_from(arguments: list[str]) -> GatedHarmVector:
         OSError, ProsocialError: as `train_gate`, or an unreadable recipe.
     """
     return train_gate(parse_fields(arguments, GateRecipe))
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """What is subtracted, and how it was made: c, its rank, and the share of the contrast's squared norm in it."""
+
+    factors: Mapping[str, Factors]
+    contrast: float
+    r: int
+    kept: float
+
+
+def _vector(recipe: GateRecipe, model: Any, tokenizer: Any) -> _Vector:
+    if recipe.vector is not None:
+        found = GatedHarmVector.from_pretrained(vector_source(recipe.vector))
+        found.check(model, tokenizer)
+        return _Vector(found.factors, found.record.contrast, found.record.r, found.record.kept)
+    assert recipe.harmful_copy is not None
+    factors, kept = contrast_factors(recipe.base, recipe.harmful_copy, recipe.benign_copy, recipe.contrast, recipe.r)
+    return _Vector(factors, recipe.contrast if recipe.benign_copy else 0.0, recipe.r, kept)
 
 
 @dataclass(frozen=True)
@@ -179,15 +220,16 @@ def _last_turns(file: str, label: str) -> list[str]:
 
 
 def _record(
-    recipe: GateRecipe, probe: Probe, turns: Turns, kept: float, kinds: _Kinds, figures: dict[str, Any]
+    recipe: GateRecipe, probe: Probe, turns: Turns, made: _Vector, kinds: _Kinds, figures: dict[str, Any]
 ) -> GatedVectorRecord:
     files = recipe.harmful + recipe.harmless + recipe.people + recipe.calibration + recipe.people_calibration
     return GatedVectorRecord(
         scale=recipe.scale,
-        contrast=recipe.contrast if recipe.benign_copy else 0.0,
-        r=recipe.r,
-        kept=kept,
+        contrast=made.contrast,
+        r=made.r,
+        kept=made.kept,
         layers=probe.layers,
+        mean_layers=probe.mean_layers,
         threshold=probe.threshold,
         full=probe.full,
         turns=asdict(turns),

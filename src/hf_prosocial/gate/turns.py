@@ -83,6 +83,11 @@ class Turns:
         """A message's tokens as if it opened a conversation."""
         return [*self.before, *message, *self.after]
 
+    def said_from(self, ids: Sequence[int]) -> int:
+        """Where, in a message that stands alone, what the user says begins; 0 in any other text."""
+        count = len(self.before)
+        return count if len(ids) > count and tuple(ids[:count]) == self.before else 0
+
     def of_user(self, ids: Sequence[int]) -> list[list[int]]:
         """Each message of a user in a conversation, alone; the text as it is where no message is found."""
         ids, found, at = tuple(ids), [], 0
