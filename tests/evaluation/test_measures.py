@@ -14,7 +14,7 @@ from hf_prosocial.evaluation.answers import UNJUDGED, Answers, check_same_prompt
 from hf_prosocial.evaluation.figures.differences import paired
 from hf_prosocial.evaluation.figures.registry import Given
 from hf_prosocial.evaluation.figures.reward_kind import measure_rewards
-from hf_prosocial.evaluation.figures.rewards import reward_figures, with_rewards_alone, z_rewards
+from hf_prosocial.evaluation.figures.rewards import reward_figures, unvarying, with_rewards_alone, z_rewards
 from hf_prosocial.evaluation.figures.second_opinion import second_opinion
 from hf_prosocial.evaluation.figures.shares import (
     attack_success,
@@ -124,6 +124,19 @@ def test_rewards_are_z_scores_of_the_reference():
     assert difference.mean == pytest.approx(hypervolume(z).mean - hypervolume(own).mean)
     silent = other.with_rewards(np.array([[np.nan, 0]] + [[0.0, 0]] * 35))
     assert with_rewards_alone([reference, silent]) is None
+
+
+def test_an_objective_in_which_the_reference_does_not_vary_is_in_no_figure():
+    generator = np.random.default_rng(0)
+    plain, guided = generator.normal(size=(12, 2)), generator.normal(size=(12, 3, 2))
+    flat = plain * [1, 0] + [0, 3]
+    varying, reference = answers(12).with_rewards(plain), answers(12).with_rewards(flat)
+    other = answers(12, preferences=(*CORNERS, UNIFORM), variant="two").with_rewards(guided.reshape(36, 2))
+    z, whole = (z_rewards(other, one, other.preferences) for one in (reference, varying))
+    np.testing.assert_array_equal(z[..., 0], whole[..., 0])
+    assert np.isnan(z[..., 1]).all()
+    assert unvarying(varying, NAMES) == {}
+    assert unvarying(reference, NAMES) == {NAMES[1]: "all 12 replies of the reference have 3"}
 
 
 def test_what_a_judge_cannot_tell_is_in_no_figure():

@@ -10,7 +10,7 @@ from hf_prosocial.preference import Preference
 
 from .differences import VariantDifference, of_pairs, paired
 from .registry import Given, Measured, register_figures
-from .rewards import Z, over_measurable, reward_figures, with_rewards_alone, z_rewards
+from .rewards import Z, over_measurable, reward_figures, unvarying, with_rewards_alone, z_rewards
 from .second_opinion import second_differences, second_opinion
 from .shares import refused, turned_away
 from .signatures import attribute_collapse, over_refusal, reward_hacking
@@ -30,13 +30,14 @@ def measure_rewards(given: Given) -> Measured:
             one.variant: {"mip": untold, "hypervolume": untold} | _turned_away(one) for one in given.answers
         }
         return found
-    measurable = [name for name in given.objectives if name not in given.not_measurable]
+    not_measurable = unvarying(rewarded[0], given.objectives) | dict(given.not_measurable)
+    measurable = [name for name in given.objectives if name not in not_measurable]
     scored: dict[str, Z] = {one.variant: z_rewards(one, rewarded[0], preferences) for one in rewarded}
     for one, all_of_it in zip(rewarded, given.answers, strict=True):
         z = scored[one.variant]
         figures = reward_figures(z, preferences, given.objectives, measurable) | _turned_away(all_of_it)
-        if given.not_measurable:
-            figures["not_measurable"] = dict(given.not_measurable)
+        if not_measurable:
+            figures["not_measurable"] = not_measurable
         if len(one.prompts) < len(all_of_it.prompts):
             figures["prompts_without_rewards"] = len(all_of_it.prompts) - len(one.prompts)
         found.figures[one.variant] = figures

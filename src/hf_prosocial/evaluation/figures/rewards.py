@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.evaluation.answers import Answers
@@ -54,11 +54,28 @@ def _scored(answers: Answers) -> Float[np.ndarray, "prompts preferences k"]:
 def z_rewards(answers: Answers, reference: Answers, preferences: Sequence[Preference]) -> Z:
     """Rewards under each preference; a variant that heeds none has the same under all.
 
+    An objective in which all replies of the reference have one reward has no z-scores: NaN (see `unvarying`).
+
     Raises:
-        ValueError: the replies have no rewards, or those of the reference do not vary.
+        ValueError: the replies have no rewards, or those of the reference are not finite.
     """
-    z = z_scores(_scored(answers), _scored(reference)[:, 0])
+    rewards, base = _scored(answers), _scored(reference)[:, 0]
+    varies = ~_all_alike(base)
+    z = np.full(rewards.shape, np.nan)
+    if varies.any():
+        z[..., varies] = z_scores(rewards[..., varies], base[:, varies])
     return np.repeat(z, len(preferences), axis=1) if z.shape[1] == 1 else z
+
+
+def unvarying(reference: Answers, objectives: Sequence[str]) -> dict[str, str]:
+    """The objectives in which all replies of the reference have one reward, and which."""
+    base = _scored(reference)[:, 0]
+    flat = zip(objectives, _all_alike(base), base[0], strict=True)
+    return {name: f"all {len(base)} replies of the reference have {value:g}" for name, alike, value in flat if alike}
+
+
+def _all_alike(base: Float[np.ndarray, "prompts k"]) -> Bool[np.ndarray, " k"]:
+    return (base == base[0]).all(axis=0)
 
 
 NOT_MEASURABLE = "not measurable with this judge"

@@ -41,7 +41,11 @@ def _draw_all(metrics: Metrics, folder: Path) -> list[str]:
         found.append(_draw_harm(figures["harm"], folder / "harm.png"))
     for name, variants in figures.get("over_refusal", {}).items():
         found.append(_draw_refusals(variants, folder / f"refusals-{_plain(name)}.png"))
-    for name, variants in figures.get("rewards", {}).items():
+    for name, all_variants in figures.get("rewards", {}).items():
+        # Of a variant whose replies have no rewards, or of objectives that no judge can tell, there is nothing to draw.
+        variants = {one: own for one, own in all_variants.items() if "means" in own and isinstance(own["mip"], Mapping)}
+        if not variants:
+            continue
         if any("control_matrix" in one for one in variants.values()):
             found.append(_draw_control(variants, metrics.objectives, folder / f"control-{_plain(name)}.png"))
         if _fronts(variants, metrics.objectives):
@@ -105,7 +109,7 @@ def _draw_control(variants: Mapping[str, Any], objectives: Sequence[str], file: 
     # The effect of a preference: a column less its mean, so that what all preferences share does not drown it.
     effects = {name: matrix - matrix.mean(0) for name, matrix in chosen.items() if np.ptp(matrix, axis=0).any()}
     effects = effects or {name: matrix - matrix.mean(0) for name, matrix in chosen.items()}
-    most = max(float(np.abs(effect).max()) for effect in effects.values()) or 1.0
+    most = max(float(np.nanmax(np.abs(effect))) for effect in effects.values()) or 1.0
     figure = Figure(figsize=(1.5 + 3.4 * len(effects), 4.2), layout="constrained")
     panels = figure.subplots(1, len(effects), squeeze=False)[0]
     image: Any = None
@@ -114,7 +118,8 @@ def _draw_control(variants: Mapping[str, Any], objectives: Sequence[str], file: 
         axes.set_xticks(range(len(objectives)), objectives, rotation=45, ha="right", fontsize="small")
         axes.set_yticks(range(len(objectives)), objectives if axes is panels[0] else [""] * len(objectives))
         for row, column in np.ndindex(effect.shape):
-            axes.text(column, row, f"{effect[row, column]:+.2f}", ha="center", va="center", fontsize=7)
+            told = "" if np.isnan(effect[row, column]) else f"{effect[row, column]:+.2f}"
+            axes.text(column, row, told, ha="center", va="center", fontsize=7)
         axes.set_title(name, fontsize="medium")
     figure.colorbar(image, ax=panels, label="standard deviations over the column's mean")
     figure.supylabel("one-hot preference")
@@ -179,10 +184,12 @@ def _draw_gains(metrics: Metrics, variants: Mapping[str, Any], moved: Mapping[st
 
 def _fronts(variants: Mapping[str, Any], objectives: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     """The preferences on each edge of the simplex, in order; of edges with three points or more."""
-    said = list(next(iter(variants.values()))["means"])
+    means = next(iter(variants.values()))["means"]
+    said = list(means)
     parsed = {one: Preference.parse(one, normalize=True, objectives=objectives) for one in said}
+    told = [name for name, value in zip(objectives, means[said[0]], strict=True) if np.isfinite(value)]
     found = {}
-    for one, other in combinations(objectives, 2):
+    for one, other in combinations(told, 2):
         on_edge = [name for name, weights in parsed.items() if abs(weights[one] + weights[other] - 1) < 1e-9]
         if len(on_edge) >= 3:
             found[one, other] = sorted(on_edge, key=lambda name: parsed[name][one])
