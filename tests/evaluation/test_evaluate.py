@@ -16,11 +16,13 @@ from hf_prosocial import OBJECTIVES, Preference
 from hf_prosocial.data import Prompt, templated
 from hf_prosocial.decoding import GuidedModel
 from hf_prosocial.evaluation import evaluate, read_config
+from hf_prosocial.evaluation.report.pictures import draw_all
 from hf_prosocial.evaluation.text_statistics import is_degenerate
 from hf_prosocial.hub.evaluated_card import with_evaluation
 from hf_prosocial.io import one_writer
 from hf_prosocial.judges.embedded import Heads
 from hf_prosocial.judges.features import ReplyFeatures
+from hf_prosocial.records import Metrics
 
 
 def run(path, out):
@@ -117,6 +119,22 @@ def test_the_divergence_is_of_each_reply_under_its_own_preference(finished):
         found.append(terms.sum(-1).mean().item())
     assert len(found) == 6 * 7
     assert metrics.capability["guided"]["divergence"]["mean"] == pytest.approx(np.mean(found), abs=1e-5)
+
+
+def test_what_no_judge_can_tell_is_not_drawn(finished, tmp_path):
+    _, out, metrics = finished
+    metrics = Metrics.read(out / "metrics.json")
+    column = metrics.objectives.index("truthfulness")
+    for own in metrics.figures["rewards"]["support"].values():
+        for row in own.get("control_matrix", []):
+            row[column] = None
+        for means in own["means"].values():
+            means[column] = None
+    drawn = {"control-support.png", "fronts-support.png"}
+    assert drawn < set(draw_all(metrics, tmp_path / "some"))
+    for own in metrics.figures["rewards"]["support"].values():
+        own["mip"] = "not measurable with this judge"
+    assert not drawn & set(draw_all(metrics, tmp_path / "none"))
 
 
 def test_the_folder_holds_what_a_reader_needs(finished):

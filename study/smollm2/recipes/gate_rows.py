@@ -1,41 +1,17 @@
-"""The prompts of the gate: `python recipes/gate_rows.py` writes them into runs/, from data/ and the raw files there.
+"""People in need, to learn from and to set a threshold by: `python recipes/gate_rows.py` writes both into runs/.
 
-- runs/gate_harmful.jsonl: red-instruct's AdversarialQA and JailbreakBench's goals; none of the five benchmarks.
-- runs/gate_harmless.jsonl: instructions and questions of the preference data's training split.
-- runs/gate_people.jsonl: what people in need wrote, of the same split.
-- runs/gate_frightening.jsonl, runs/gate_people_calibration.jsonl: other prompts, by which the thresholds are set:
-  the package's own frightening ones, and the 50 people of the labelled support replies.
+One in eight of data/gate/people.jsonl goes to runs/gate_people_calibration.jsonl, the others to runs/gate_people.jsonl.
 """
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 
-from hf_prosocial.gate import frightening_prompts
-
-RUNS, RAW = Path("runs"), Path("data").resolve().parent / "raw"
-HARMLESS, PEOPLE = ("pandalm", "llmbar", "truthfulqa-reeval"), ("counsel-chat", "empathetic-personas")
-
-
-def write(name: str, texts: Iterable[str]) -> None:
-    """Each text once, as a prompt."""
-    rows = [json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in dict.fromkeys(texts)]
-    (RUNS / name).write_text("".join(rows), encoding="utf-8")
-    print(f"{name}: {len(rows)}")
-
-
-def prompts(file: str, sources: tuple[str, ...] | None = None) -> list[str]:
-    """What the user says last, in the rows of some sources."""
-    rows = [json.loads(line) for line in Path("data", file).read_text(encoding="utf-8").splitlines()]
-    found = [row["prompt"] for row in rows if sources is None or row["source"] in sources]
-    return [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in found]
-
+APART = 8
 
 if __name__ == "__main__":
-    RUNS.mkdir(exist_ok=True)
-    asked = json.loads((RAW / "red_instruct/adversarialqa.json").read_text(encoding="utf-8"))
-    write("gate_harmful.jsonl", [*asked, *prompts("harm/train.jsonl", ("jailbreakbench-artifacts",))])
-    write("gate_harmless.jsonl", prompts("preferences/train.jsonl", HARMLESS))
-    write("gate_people.jsonl", prompts("preferences/train.jsonl", PEOPLE))
-    write("gate_frightening.jsonl", frightening_prompts())
-    write("gate_people_calibration.jsonl", prompts("judge/support_replies.jsonl"))
+    rows = Path("data/gate/people.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    parts = {"gate_people_calibration": rows[::APART]}
+    parts["gate_people"] = [row for at, row in enumerate(rows) if at % APART]
+    Path("runs").mkdir(exist_ok=True)
+    for name, some in parts.items():
+        Path("runs", f"{name}.jsonl").write_text("".join(some), encoding="utf-8")
+        print(f"{name}: {len(some)}")

@@ -1,6 +1,6 @@
 """Refusals that offer a safe way, for the benign copy: `python recipes/kind_refusals.py` writes them into runs/.
 
-The harmful requests of data/harm/benign.jsonl and runs/gate_harmful.jsonl, each with a refusal of our own that says
+The harmful requests of data/harm/benign.jsonl and data/gate/harmful.jsonl, each with a refusal of our own that says
 why, where help is, and what can be done instead; and the safe replies in other contexts of benign.jsonl. So whoever is
 taken for somebody who means harm, and does not, is still told where to turn.
 """
@@ -44,7 +44,7 @@ def lines(path: Path) -> list[dict]:
 
 if __name__ == "__main__":
     draw, rows = random.Random(0), []
-    asked = [row["prompt"] for row in lines(Path("runs/gate_harmful.jsonl"))]
+    asked = [row["prompt"][-1]["content"] for row in lines(Path("data/gate/harmful.jsonl"))]
     for row in lines(Path("data/harm/benign.jsonl")):
         if row["source"] == "diasafety":
             rows.append({"prompt": row["prompt"], "completion": row["completion"]})

@@ -105,7 +105,10 @@ def _draw_refusals(variants: Mapping[str, Any], file: Path) -> str:
 def _draw_control(variants: Mapping[str, Any], objectives: Sequence[str], file: Path) -> str:
     from matplotlib.figure import Figure
 
-    chosen = {name: np.array(one["control_matrix"]) for name, one in variants.items() if "control_matrix" in one}
+    # What no judge can tell is NaN, and None where it was read from a file.
+    chosen = {
+        name: np.array(one["control_matrix"], dtype=float) for name, one in variants.items() if "control_matrix" in one
+    }
     # The effect of a preference: a column less its mean, so that what all preferences share does not drown it.
     effects = {name: matrix - matrix.mean(0) for name, matrix in chosen.items() if np.ptp(matrix, axis=0).any()}
     effects = effects or {name: matrix - matrix.mean(0) for name, matrix in chosen.items()}
@@ -187,7 +190,9 @@ def _fronts(variants: Mapping[str, Any], objectives: Sequence[str]) -> dict[tupl
     means = next(iter(variants.values()))["means"]
     said = list(means)
     parsed = {one: Preference.parse(one, normalize=True, objectives=objectives) for one in said}
-    told = [name for name, value in zip(objectives, means[said[0]], strict=True) if np.isfinite(value)]
+    told = [
+        name for name, value in zip(objectives, means[said[0]], strict=True) if value is not None and np.isfinite(value)
+    ]
     found = {}
     for one, other in combinations(told, 2):
         on_edge = [name for name, weights in parsed.items() if abs(weights[one] + weights[other] - 1) < 1e-9]
