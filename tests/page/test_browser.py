@@ -153,6 +153,23 @@ def test_a_reply_streams_and_is_that_of_the_sliders(opened, made):
     wait(lambda: not note.is_visible())
 
 
+def test_guidance_is_off_until_a_slider_is_moved(opened, made):
+    page = opened()
+    strength = page.locator("#beta input[type=number]")
+    assert strength.input_value() == "0"
+    send(page, "a b c")
+    done(page)
+    steps, plain = expected(made, "a b c", None, 0.0)
+    assert without_notes(page) == plain
+    assert f"Guidance changed 0 of {len(steps)} tokens" in page.locator("#changes").inner_text()
+    move(page, "empathy", 1)
+    assert strength.input_value() == "1"
+    strength.fill("0.5")
+    strength.press("Tab")
+    move(page, "empathy", 0.75)
+    assert strength.input_value() == "0.5"
+
+
 def test_the_base_stands_beside_it(opened, made):
     page = opened()
     assert not page.locator("#base").is_visible()

@@ -60,8 +60,9 @@ def page(session: ChatSession, *, max_new_tokens: int = 200) -> gr.Blocks:
                 changes = gr.HTML(elem_id="changes")
             with gr.Column(scale=1, min_width=280):
                 sliders = _sliders(names)
-                beta = gr.Slider(0, 3, value=1, step=0.1, label="β: strength of guidance", elem_id="beta")
+                beta = gr.Slider(0, 3, value=0, step=0.1, label="β: strength of guidance", elem_id="beta")
                 compare = gr.Checkbox(label="Show the unguided base beside it", elem_id="compare")
+        _together(sliders, beta)
         states = [gr.State([]), gr.State([])]
         inputs = [message, *states, compare, beta, *sliders]
         outputs = [message, *states, guided_chat, base_chat, changes]
@@ -81,30 +82,36 @@ def page(session: ChatSession, *, max_new_tokens: int = 200) -> gr.Blocks:
 
 
 def _sliders(names: Sequence[str]) -> list[Any]:
-    """One for each objective; moving one rescales the others."""
-    gr.Markdown("### Preference\nMoving one slider rescales the others: together they are always 1.")
+    """One for each objective."""
+    gr.Markdown(
+        "### Preference\nMoving one slider rescales the others: together they are always 1. The first move turns "
+        "guidance on (β = 1)."
+    )
     first = rebalanced([WHOLE // len(names)] * len(names), 0)
-    sliders = [
+    return [
         gr.Slider(0, 1, value=share / WHOLE, step=1 / WHOLE, label=name, elem_id=f"weight-{name}")
         for name, share in zip(names, first, strict=True)
     ]
+
+
+def _together(sliders: Sequence[Any], beta: Any) -> None:
+    """Moving one rescales the others, and turns guidance on."""
     for index, slider in enumerate(sliders):
         others = [one for one in sliders if one is not slider]
         slider.input(
             partial(_moved, index),
-            sliders,
-            others,
+            [beta, *sliders],
+            [beta, *others],
             show_progress="hidden",
             queue=False,
             trigger_mode="always_last",
             api_visibility="private",
         )
-    return sliders
 
 
-def _moved(index: int, *weights: float) -> list[float]:
+def _moved(index: int, beta: float, *weights: float) -> list[float]:
     shares = rebalanced([round(weight * WHOLE) for weight in weights], index)
-    return [share / WHOLE for place, share in enumerate(shares) if place != index]
+    return [beta or 1.0, *(share / WHOLE for place, share in enumerate(shares) if place != index)]
 
 
 def _answer(
