@@ -25,10 +25,13 @@ between people in danger and help. It fits the base that it was made on, and no 
 
 def gated_card(record: GatedVectorRecord, *, repo_id: str, base: str, licence: str) -> str:
     """The card of a gated harm vector; arguments as in `safe_card`."""
-    layers, counts = ", ".join(map(str, record.layers)), [f"{name}: {count:,}" for name, count in record.counts.items()]
+    counts = [f"{name}: {count:,}" for name, count in record.counts.items()]
+    reads = f"the last token's states at layers {', '.join(map(str, record.layers))}"
+    if record.mean_layers:
+        reads += f", and the mean of what is said at layers {', '.join(map(str, record.mean_layers))}"
     how = (
         f"Rank {record.r}, which holds {100 * record.kept:.0f} % of the squared norm of τ_h − {record.contrast:g} τ_b; "
-        f"λ = {record.scale:g} where the gate is fully open. The gate reads layers {layers}; λ is 0 up to log-odds "
+        f"λ = {record.scale:g} where the gate is fully open. The gate reads {reads}; λ is 0 up to log-odds "
         f"of {record.threshold:.2f} and full from {record.full:.2f} on. Prompts, {', '.join(counts)}.\n\n"
         f"{hashes_of(record.prompts)}\n\n{versions_of(record.versions)}."
     )
