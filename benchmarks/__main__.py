@@ -15,6 +15,7 @@ LONG = (
     "judges",
     "emergencies",
     "gate",
+    "gate_people",
     "sparse",
     "by_group",
     "align",
