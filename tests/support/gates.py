@@ -66,4 +66,4 @@ def states_alone(base, row, layers, mean_layers, said_from=0):
     with torch.no_grad():
         states = base(row[None], output_hidden_states=True).hidden_states
     last, means = [states[at][0, -1] for at in layers], [states[at][0, said_from:].mean(0) for at in mean_layers]
-    return torch.cat([*last, *means])
+    return torch.cat([*last, *means]).float()
