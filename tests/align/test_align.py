@@ -502,18 +502,23 @@ def test_the_gated_vector_has_the_same_bytes_whenever_it_is_written(made, tmp_pa
     assert len(digests) == 1
 
 
-def test_more_harm_a_blind_gate_and_a_useless_arm_are_said(made):
+def test_more_harm_a_blind_gate_and_a_useless_arm_are_said(made, tmp_path):
     folder, found = made
     figures = json.loads(json.dumps(found.metrics.figures))
     for variant, share in (("base", 0.0), ("guided", 1.0)):
         figures["harm"]["asked"][variant]["asr"] = {"mean": share, "low": share, "high": share, "count": 40}
     lines = warnings_of(dataclasses.replace(found.metrics, figures=figures))
     assert any(line.startswith("guided: complies with more harmful requests than the base: 1.00") for line in lines)
-    parts = warnings_of_parts(folder / "out", found.record.made)
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    training = json.loads((out / "arm" / "training.json").read_text())
+    told = training["dev"]["objectives"]
+    told["kindness"]["own"] |= {"mean": 0.6, "low": 0.4}
+    told["clarity"]["own"] |= {"mean": 0.9, "low": 0.6}
+    (out / "arm" / "training.json").write_text(json.dumps(training))
+    parts = warnings_of_parts(out, found.record.made)
     assert any(line.startswith("gate: opens for 0.00 of asked (harmful)") for line in parts)
-    assert any(
-        line.startswith("arm: is not shown to order held-out pairs of kindness better than chance") for line in parts
-    )
+    (arm,) = [line for line in parts if line.startswith("arm: ")]
+    assert arm.startswith("arm: is not shown to order held-out pairs of kindness better than chance")
 
 
 def test_names_of_folders_become_names_of_the_hub(copy):

@@ -130,11 +130,10 @@ def test_what_no_judge_can_tell_is_not_drawn(finished, tmp_path):
             row[column] = None
         for means in own["means"].values():
             means[column] = None
-    drawn = {"control-support.png", "fronts-support.png"}
-    assert drawn < set(draw_all(metrics, tmp_path / "some"))
+    assert "control-support.png" in draw_all(metrics, tmp_path / "some")
     for own in metrics.figures["rewards"]["support"].values():
         own["mip"] = "not measurable with this judge"
-    assert not drawn & set(draw_all(metrics, tmp_path / "none"))
+    assert not {"control-support.png", "fronts-support.png"} & set(draw_all(metrics, tmp_path / "none"))
 
 
 def test_the_folder_holds_what_a_reader_needs(finished):
