@@ -329,6 +329,7 @@ TABLES = {
     "stronger": Table("smollm2-stronger", _GAINS),
     "projection": Table("smollm2-without-projection", _GAINS),
     "gated": Table("smollm2-gated", _BOTH),
+    "first-gate": Table("smollm2-first-gate", _BOTH),
     "gated-summary": Table(
         "smollm2-gated",
         {
