@@ -18,6 +18,7 @@ import yaml
 from support.checkpoints import save_copies
 from typer.testing import CliRunner
 
+from hf_prosocial.align import AlignRecipe
 from hf_prosocial.cli import app
 from hf_prosocial.data import read_mixture
 from hf_prosocial.evaluation import EvaluationConfig, read_config
@@ -112,6 +113,8 @@ def test_recipes(here, page):
         else:
             whole = {"variants": {"base": {}}, "benchmarks": {}, "reference": "base"}
             whole["benchmarks"] = {"x": {"file": "x.jsonl", "measures": "harm"}}
+            # A recipe of align names judges as an evaluation does.
+            content = AlignRecipe("base", "out", **content).judges if "judges" in content else content
             Path("recipe.yaml").write_text(yaml.safe_dump(whole | content))
             for plugin in content.get("plugins", ()):
                 code = next(code for title, code in blocks(page, "python") if title == plugin)

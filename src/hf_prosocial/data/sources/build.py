@@ -20,7 +20,8 @@ from .mixture import Mixture, Text, Use, inputs_hash, mixture_file, read_mixture
 from .registry import convert
 from .split import Pairing, shared_texts, split
 
-TRAIN, DEV = "preferences/train.jsonl", "preferences/dev.jsonl"
+TRAIN = "preferences/train.jsonl"
+DEV = "preferences/dev.jsonl"
 COMPLETIONS = {"harmful": "harm/train.jsonl", "humane": "harm/benign.jsonl"}
 _LEAST_PAIRS = 10
 
