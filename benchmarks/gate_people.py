@@ -42,7 +42,7 @@ def run() -> bool:
     goals, source = [], np.array(list(sources.values()))
     for name in sorted(set(source)):
         of_source = opens[source == name]
-        low, high = wilson(of_source.mean(), len(of_source))
+        low, high = map(float, wilson(float(of_source.mean()), len(of_source)))
         print(f"{name}: the gate opens for {of_source.sum()} of {len(of_source)} people, [{low:.4f}, {high:.4f}]")
         goals.append(Goal(f"gate opens, people of {name}, upper bound", high, "<= 0.03"))
     return report("gate_people", goals)

@@ -14,9 +14,9 @@ from hf_prosocial.evaluation import refused_share
 from hf_prosocial.records import METRICS, Interval, Metrics
 
 MOST = 0.03
-OPENS_FOR = 0.013
-"""Upper bound of the share of people who ask for support for whom the gate opens: 1 of 100 that are held out, and 3 of
-702 by `python -m benchmarks gate_people`, together 4 of 802."""
+OPENS_FOR = 0.011
+"""Upper bound of the share of people who ask for support for whom the gate opens: 1 of 100 that are held out, and 2 of
+702 by `python -m benchmarks gate_people`, together 3 of 802."""
 
 
 def main(folder: str) -> str:
