@@ -1,5 +1,6 @@
 """The probe's features of many prompts."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from .states import check_layers, pooled_states
 from .turns import Turns
 
 _BATCH_TOKENS = 4096
+_AS_TEXT = 300
+"""Prompts of each kind that are learned without a template too, as a base reads running text."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class Reader:
     turns: Turns
     layers: tuple[int, ...]
     mean_layers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: PreTrainedTokenizerBase, layers: Sequence[int]) -> "Reader":
+        """One for a new probe: means are read at every second of the layers (docs/decisions/043)."""
+        return cls(model, tokenizer, Turns.of(tokenizer), tuple(layers), tuple(layers[::2]))
+
+    def both(self, texts: Sequence[str], seed: int = 0) -> Float32[np.ndarray, "prompts features"]:
+        """Of messages, and behind them of some, drawn by the seed, as texts: what a probe learns from."""
+        some = random.Random(seed).sample(texts, min(_AS_TEXT, len(texts)))
+        return np.concatenate([self.messages(texts), self.texts(some)])
 
     def messages(self, messages: Sequence[str]) -> Float32[np.ndarray, "prompts features"]:
         """Of messages as the gate reads them: each as if it opened a conversation."""

@@ -1,14 +1,11 @@
 """`prosocial direg gate`: from two LoRA copies and prompts to a gated harm vector."""
 
-import random
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hf_prosocial.arm import record_base
 from hf_prosocial.assets import vector_source
@@ -20,7 +17,7 @@ from hf_prosocial.records import RECORDED_PACKAGES, GatedVectorRecord
 
 from .contrast import contrast_factors
 from .features import Reader, default_layers
-from .fit import Features, calibrated, check_counts, fit_probe, gate_figures
+from .fit import calibrated, check_counts, fit_probe, gate_figures
 from .gated_vector import GatedHarmVector
 from .harmless import frightening_prompts, harmless_prompts, in_other_words, people_prompts
 from .low_rank import Factors
@@ -29,8 +26,6 @@ from .states import check_layers
 from .turns import Turns
 
 LEARNED = ("harmful", "harmless", "people")
-_AS_TEXT = 300
-"""Prompts of each kind that are learned without a template too, as a base reads running text."""
 
 
 @dataclass
@@ -82,14 +77,10 @@ def train_gate(recipe: GateRecipe) -> GatedHarmVector:
     made = _vector(recipe, model, tokenizer)
     layers = tuple(recipe.layers) if recipe.layers else default_layers(model)
     check_layers(model, layers)
-    turns = Turns.of(tokenizer)
-    reader = Reader(model, tokenizer, turns, layers, layers[::2])
-
-    def read(texts: Sequence[str]) -> Features:
-        some = random.Random(recipe.seed).sample(texts, min(_AS_TEXT, len(texts)))
-        return np.concatenate([reader.messages(texts), reader.texts(some)])
-
-    probe = fit_probe(layers, reader.mean_layers, *(read(kinds.learned[name]) for name in LEARNED))
+    reader = Reader.of(model, tokenizer, layers)
+    turns = reader.turns
+    learned = (reader.both(kinds.learned[name], recipe.seed) for name in LEARNED)
+    probe = fit_probe(layers, reader.mean_layers, *learned)
     probe = calibrated(probe, reader.messages(kinds.frightening), reader.messages(kinds.in_need))
     figures = gate_figures(
         probe, *({name: reader.messages(rows) for name, rows in some.items()} for some in kinds.held_out)
