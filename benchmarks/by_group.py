@@ -7,7 +7,7 @@ adapter's mean over the objectives, and its difference to another's on the same 
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def run() -> bool:
     rows = [json.loads(line) for line in DEV.read_text(encoding="utf-8").splitlines()]
     groups = np.array([rows[pair.line - 1]["group"] for pair in pairs.rows])
     objective = np.array([pair.objective for pair in pairs.rows])
-    own = {name: _won(name, base, tokenizer, pairs) for name in (*OURS, *OTHERS)}
+    plain = _plain(base, tokenizer, pairs)
+    own = {name: _won(name, base, tokenizer, pairs, plain) for name in (*OURS, *OTHERS)}
     draws = [_draws(groups[objective == index], index) for index in range(len(pairs.objectives))]
     means = {name: _mean(won, objective, draws) for name, won in own.items()}
     for name, won in own.items():
@@ -48,14 +49,25 @@ def run() -> bool:
     return report("by_group", goals)
 
 
-def _won(name: str, base: Any, tokenizer: Any, pairs: Pairs) -> np.ndarray:
+def _plain(base: Any, tokenizer: Any, pairs: Pairs) -> torch.Tensor:
+    """The base's own log-probabilities of both replies of each pair, (2, pairs); kept."""
+    settings = {"pairs": len(pairs.rows), "dtype": "float32"}
+
+    def measured() -> dict[str, Any]:
+        (found,) = score_pairs(base, base, pairs, [nullcontext], tokenizer.eos_token_id, 1024)
+        return {"log_probs": found.tolist()}
+
+    return torch.tensor(kept(SCORES / "base.json", settings, measured)["log_probs"])
+
+
+def _won(name: str, base: Any, tokenizer: Any, pairs: Pairs, plain: torch.Tensor) -> np.ndarray:
     """1 for each pair that the adapter orders as people do under its own objective, 0.5 for a tie; kept."""
     settings = {"adapter": name, "pairs": len(pairs.rows), "dtype": "float32"}
-    found = kept(SCORES / f"{name}.json", settings, lambda: _measured(name, base, tokenizer, pairs))
+    found = kept(SCORES / f"{name}.json", settings, lambda: _measured(name, base, tokenizer, pairs, plain))
     return np.array(found["won"])
 
 
-def _measured(name: str, base: Any, tokenizer: Any, pairs: Pairs) -> dict[str, list[float]]:
+def _measured(name: str, base: Any, tokenizer: Any, pairs: Pairs, plain: torch.Tensor) -> dict[str, list[float]]:
     folder, won = ADAPTERS / name, np.empty(len(pairs.rows))
     using: Callable[[str], Callable[[], AbstractContextManager]]
     if name.startswith("genarm"):
@@ -74,10 +86,9 @@ def _measured(name: str, base: Any, tokenizer: Any, pairs: Pairs) -> dict[str, l
     for index, objective in enumerate(pairs.objectives):
         at = [row for row, pair in enumerate(pairs.rows) if pair.objective == index]
         some = Pairs(pairs.objectives, [pairs.rows[row] for row in at])
-        settings = [model.disable_adapter, using(objective)]
-        plain, guided = score_pairs(model, wrapped, some, settings, tokenizer.eos_token_id, 4096)
+        (guided,) = score_pairs(model, wrapped, some, [using(objective)], tokenizer.eos_token_id, 1024)
         tokens = torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in some.rows]).T
-        ratio = (guided - plain) / tokens
+        ratio = (guided - plain[:, at]) / tokens
         margin = (ratio[0] - ratio[1]).numpy()
         won[at] = (margin > 0) + 0.5 * (margin == 0)
     return {"won": won.tolist()}

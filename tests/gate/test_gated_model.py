@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.gates import edited_in_place, gated_vector, probe_between, states_alone
-from support.models import PAD, random_arm, random_base
+from support.gates import arm_over, edited_in_place, gated_vector, probe_between, states_alone
+from support.models import PAD, random_base
 from transformers import pipeline
 
 from hf_prosocial import GuidedModel, Preference, ProsocialError, ProSocialProcessor
@@ -68,10 +68,9 @@ def test_generate_gives_each_row_its_own_models_tokens(seed, beams, scale):
 
 def test_a_guided_model_subtracts_from_the_bases_rows_alone():
     base = random_base("llama", seed=3)
-    arm = random_arm("llama", seed=4, base=copy.deepcopy(base))
     ids, mask = prompts(5)
     vector = gated_vector(base, probe_between(base, ids, mask))
-    own = load_onto(base, arm)
+    own = arm_over(base)
     preference = [Preference.uniform(objectives=("a", "b")), Preference.one_hot("a", objectives=("a", "b"))] * 2
     guided = GuidedModel(base, own, preference, beta=0.6, harm_vector=vector)
     got = guided.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False)
@@ -87,23 +86,9 @@ def test_a_guided_model_subtracts_from_the_bases_rows_alone():
     assert not torch.equal(got[~shut], plain[~shut])
 
 
-def load_onto(base, arm):
-    from peft import get_peft_model
-    from support.models import randomise
-
-    from hf_prosocial.models import sharing_weights
-    from hf_prosocial.pblora import PBLoraConfig
-
-    config = PBLoraConfig(objectives=("a", "b"), r1=2, r2=3, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    own = get_peft_model(sharing_weights(base), config)
-    randomise(own, 4)
-    own.requires_grad_(False)
-    return own.eval()
-
-
 def test_with_the_gate_shut_the_guided_model_is_as_without_a_vector():
     base = random_base("llama", seed=3)
-    own = load_onto(base, None)
+    own = arm_over(base)
     ids, mask = prompts(6)
     probe = probe_between(base, ids, mask).opening(1e9, 1e9)
     preference = Preference.uniform(objectives=("a", "b"))
@@ -180,7 +165,7 @@ def test_what_would_subtract_wrongly_is_refused(tmp_path):
     with pytest.raises(ProsocialError, match="4 prompts have a λ each"):
         gated(input_ids=ids[:3], attention_mask=mask[:3], harm_scales=torch.ones(4))
     with pytest.raises(ProsocialError, match="no harm_vector"):
-        GuidedModel(base, load_onto(base, None), Preference.uniform(objectives=("a", "b")))(
+        GuidedModel(base, arm_over(base), Preference.uniform(objectives=("a", "b")))(
             input_ids=ids, harm_scales=torch.ones(4)
         )
     with pytest.raises(ProsocialError, match="λ must be a finite number"):

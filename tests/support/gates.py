@@ -4,14 +4,17 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
+from peft import get_peft_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hf_prosocial import record_base
 from hf_prosocial.gate import Factors, GatedHarmVector, Probe, Turns
+from hf_prosocial.models import sharing_weights
+from hf_prosocial.pblora import PBLoraConfig
 from hf_prosocial.records import GatedVectorRecord
 
-from .models import tiny_tokenizer
+from .models import randomise, tiny_tokenizer
 
 WHOLE = Turns((), (10**6,), (10**6,), ())
 """Of no template: prompts are read whole."""
@@ -49,6 +52,15 @@ def gated_vector(base, probe, *, scale=1.0, seed=0, r=2):
     found = record(scale, probe)
     record_base(found, base, tiny_tokenizer(), "base")
     return GatedHarmVector(random_factors(base, seed=seed, r=r), probe, WHOLE, found)
+
+
+def arm_over(base, *, seed=4):
+    """A random ARM of two objectives on the base's own memory."""
+    config = PBLoraConfig(objectives=("a", "b"), r1=2, r2=3, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    own = get_peft_model(sharing_weights(base), config)
+    randomise(own, seed)
+    own.requires_grad_(False)
+    return own.eval()
 
 
 def edited_in_place(base, vector, scale):

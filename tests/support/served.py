@@ -109,12 +109,12 @@ def expected(made, requests, arm_base=None, vector=None):
     opened = None if vector is None else GatedHarmVector.from_pretrained(vector)
     found = []
     for ids, one in requests:
-        strength = {"beta": one.beta, "safe_set": one.safe_set}
+        strength, harm = {"beta": one.beta, "safe_set": one.safe_set}, {}
         if opened is not None and arm_base is None:
-            strength["harm_vector"] = opened.with_scale(one.harm_scale)
+            strength["harm_vector"], harm = opened, {"harm_scales": torch.tensor([one.harm_scale])}
         with torch.no_grad():
             if arm_base is None:
-                guided, more = GuidedModel(base, arm, one.preference, **strength), {}
+                guided, more = GuidedModel(base, arm, one.preference, **strength), harm
             else:
                 processor = ProSocialProcessor(arm, one.preference, **strength)
                 guided, more = base, {"logits_processor": LogitsProcessorList([processor])}

@@ -10,4 +10,5 @@ from .guided_processor import GuidedProcessor as GuidedProcessor
 from .processor import ProSocialProcessor as ProSocialProcessor
 from .reader import Reader as Reader
 from .speculative_model import SpeculativeGuidedModel as SpeculativeGuidedModel
+from .whole_sequences import base_logits as base_logits
 from .whole_sequences import whole_logits as whole_logits

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any, NoReturn, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,7 +12,7 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.gate import GatedHarmVector
 from hf_prosocial.models import CACHE, given_cache, sharing_weights
 
-from .gated_rows import HARM_SCALES, GatedRows, generating
+from .gated_rows import HARM_SCALES, GatedRows, generating, scales_of_generation
 from .wrapping_model import WrappingModel
 
 
@@ -23,8 +23,9 @@ class GatedModel(WrappingModel):
         safe.generate(**inputs, logits_processor=[ProSocialProcessor(arm, preference)])
 
     The gate reads each prompt once, before `generate` begins. Where it stays closed, logits are the base's, bit for
-    bit. A forward pass outside of `generate` takes `harm_scales`, λ of each row; without, the gate reads the rows
-    themselves, which must then be whole texts.
+    bit. Where it opens, a `ProSocialProcessor` beside it gives way: β(x) = β · (1 − g(x)). A forward pass outside of
+    `generate` takes `harm_scales`, λ of each row; without, the gate reads the rows themselves, which must then be
+    whole texts.
 
     Args:
         base: the model that the vector was made on; it stays as it is.
@@ -57,6 +58,18 @@ class GatedModel(WrappingModel):
     def harm_vector(self) -> GatedHarmVector:
         """What is subtracted, and the gate."""
         return self._rows.vector
+
+    def gated(
+        self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"] | None
+    ) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows 1 1"] | None]:
+        """λ of whole texts, and the share of β that it leaves to guidance; None is all, everywhere.
+
+        Raises:
+            ValueError: as the class.
+        """
+        scales = self._rows.of_rows(input_ids, attention_mask, None, None)
+        share = self._rows.share(scales)
+        return scales, None if share is None else share[:, None, None]
 
     def forward(
         self,
@@ -107,7 +120,7 @@ class GatedModel(WrappingModel):
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The base's, and λ of the generation's prompts."""
         model: Any = self.model
-        return model.prepare_inputs_for_generation(*args, **kwargs) | {HARM_SCALES: generating.get()}
+        return model.prepare_inputs_for_generation(*args, **kwargs) | {HARM_SCALES: scales_of_generation()}
 
     def get_decoder(self) -> NoReturn:
         """Refused: its layers alone are the base's.

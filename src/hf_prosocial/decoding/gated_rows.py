@@ -1,7 +1,8 @@
 """λ of each row, where a harm vector is subtracted behind a gate."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +17,39 @@ from hf_prosocial.models import CACHE
 HARM_SCALES = "harm_scales"
 """The name of λ among a model's inputs."""
 
-generating: ContextVar[Tensor | None] = ContextVar("hf_prosocial_generating_scales", default=None)
-"""λ of the generation's prompts, so that each forward pass of it gets what was settled at its beginning."""
+generating: ContextVar["Gated | None"] = ContextVar("hf_prosocial_generating_gated", default=None)
+"""What was settled for the generation's prompts at its beginning, for each forward pass and each processor of it."""
+
+
+@dataclass(frozen=True)
+class Gated:
+    """What a gate says of a generation's prompts.
+
+    Attributes:
+        scales: λ(x) of each prompt.
+        share: of β, 1 − g(x), that is left to guidance; None is all, everywhere.
+    """
+
+    scales: Float[Tensor, " prompts"]
+    share: Float[Tensor, " prompts"] | None
+
+
+def share_of_rows(rows: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows 1"] | None:
+    """Of β, that the gate of the generation that is running leaves to guidance; None is all, everywhere.
+
+    Raises:
+        ProsocialError: rows that are no multiple of its prompts.
+    """
+    gated = generating.get()
+    if gated is None or gated.share is None:
+        return None
+    return _of_rows(gated.share, len(rows)).to(rows.device, rows.dtype)[:, None]
+
+
+def scales_of_generation() -> Float[Tensor, " prompts"] | None:
+    """λ of the prompts of the generation that is running; None outside of one."""
+    gated = generating.get()
+    return None if gated is None else gated.scales
 
 
 class GatedRows:
@@ -36,8 +68,8 @@ class GatedRows:
         self._base, self.vector = base, vector
         self._update = LowRankUpdate(tree, vector.factors)
 
-    def of_generation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Float[Tensor, " prompts"]:
-        """λ of each prompt that `generate` was given.
+    def of_generation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gated:
+        """What the gate says of each prompt that `generate` was given.
 
         Raises:
             ValueError: no token ids, a batch whose padding nothing tells, or a cache that holds columns already.
@@ -55,9 +87,15 @@ class GatedRows:
         if given is not None:
             if len(checked_scales(given)) != len(ids):
                 raise ProsocialError(f"{len(given)} {HARM_SCALES} were given for {len(ids)} prompts; give one for each")
-            return given
+            return Gated(given, self.share(given))
         mask = kwargs.get("attention_mask")
-        return self.vector.scales(self._base, ids, self._mask(ids, kwargs) if mask is None else mask)
+        scales = self.vector.scales(self._base, ids, self._mask(ids, kwargs) if mask is None else mask)
+        return Gated(scales, self.share(scales))
+
+    def share(self, scales: Float[Tensor, " rows"]) -> Float[Tensor, " rows"] | None:
+        """Of β, that is left to guidance; None is all, everywhere."""
+        found = self.vector.guidance_share(scales)
+        return None if bool((found == 1).all()) else found
 
     def _mask(self, ids: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """What `generate` itself takes for the mask where it was given none."""
@@ -93,14 +131,40 @@ class GatedRows:
                     f"{HARM_SCALES}, λ of each row"
                 )
             return self.vector.scales(self._base, inputs, mask)
-        rows, prompts = len(inputs), len(checked_scales(given))
-        if rows % prompts:
-            raise ProsocialError(f"{prompts} prompts have a λ each, but the batch has {rows} rows")
-        return given.to(inputs.device).repeat_interleave(rows // prompts)
+        return _of_rows(checked_scales(given), len(inputs)).to(inputs.device)
 
     def subtracting(self, scales: Float[Tensor, " rows"], of_rows: int) -> AbstractContextManager[None]:
         """A block in which λ times the vector is taken from the first rows of a batch of so many."""
         return self._update.subtracting(scales, of_rows)
+
+
+class Ungated:
+    """What `GatedRows` is where there is no harm vector."""
+
+    def of_generation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def of_rows(self, inputs: Tensor, attention_mask: Any, cache: Cache | None, given: Tensor | None) -> None:
+        """Nothing.
+
+        Raises:
+            ProsocialError: λ was given, and there is nothing that it could scale.
+        """
+        if given is not None:
+            raise ProsocialError(f"{HARM_SCALES} were given to a GuidedModel that has no harm_vector to scale")
+
+    def subtracting(self, scales: None, of_rows: int) -> AbstractContextManager[None]:
+        """A block in which nothing is subtracted."""
+        return nullcontext()
+
+    def share(self, scales: None) -> None:
+        """All of β, everywhere."""
+
+
+def _of_rows(of_prompts: Float[Tensor, " prompts"], rows: int) -> Float[Tensor, " rows"]:
+    if rows % len(of_prompts):
+        raise ProsocialError(f"{len(of_prompts)} prompts have a λ each, but the batch has {rows} rows")
+    return of_prompts.repeat_interleave(rows // len(of_prompts))
 
 
 def checked_scales(given: Any) -> Float[Tensor, " prompts"]:

@@ -18,6 +18,7 @@ def guided_log_probs(
     *,
     beta: float,
     safe_set: float | None = None,
+    share: Float[Tensor, "*#rows 1"] | None = None,
 ) -> Float[Tensor, "*rows vocabulary"]:
     """log_softmax( log_softmax(base) + β · log_softmax(arm) ), restricted to the safe set  [METHOD, section 3].
 
@@ -29,6 +30,7 @@ def guided_log_probs(
         arm: the guide's, likewise; None where β is 0.
         beta: β >= 0.
         safe_set: ε in (0, 1], or None.
+        share: of β, in [0, 1], that is in force for each row, where that is not all of it everywhere.
 
     Returns:
         log-probabilities, fp32; a row without any allowed token stays −inf.
@@ -37,6 +39,10 @@ def guided_log_probs(
         ValueError: NaN or +inf among the inputs.
     """
     combined = base if arm is None else torch.add(base, arm, alpha=beta)
+    if arm is not None and share is not None:
+        # Apart, so that a row without guidance is not touched by what the ARM bars, nor a whole one by rounding.
+        less = torch.where(share > 0, base + beta * share * arm, base)
+        combined = torch.where(share == 1, combined, less)
     if safe_set is not None:
         outside = base < base.amax(-1, keepdim=True) + log(safe_set)
         combined = combined.masked_fill(outside, -torch.inf)

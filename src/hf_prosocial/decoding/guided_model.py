@@ -1,6 +1,5 @@
 """Base and guide in one forward pass, as one model."""
 
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -20,7 +19,7 @@ from hf_prosocial.preference import Preference, Preferences
 
 from .columns import named_columns
 from .few_rows import use_few_rows
-from .gated_rows import HARM_SCALES, GatedRows, generating
+from .gated_rows import HARM_SCALES, GatedRows, Ungated, generating, scales_of_generation
 from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .guided_processor import GuidedProcessor
@@ -53,7 +52,7 @@ class GuidedModel(WrappingModel):
         beta: β >= 0, the strength of guidance.
         safe_set: ε in (0, 1]: a token is kept only if π_s(token) >= ε · max π_s; None keeps all.
         harm_vector: subtracted from the base's rows where its gate takes the prompt for harmful (see `GatedModel`); the
-            ARM's rows keep the base. None subtracts nothing.
+            ARM's rows keep the base. There guidance gives way: β(x) = β · (1 − g(x)). None subtracts nothing.
 
     Raises:
         ValueError: an ARM on other weights (use `ProSocialProcessor`), or bad arguments; at a call, whatever would
@@ -93,7 +92,7 @@ class GuidedModel(WrappingModel):
         ]
         self._own = OwnPreference(self._lanes_of(preference))
         self.eval()
-        self._gated: GatedRows | None = None
+        self._gated: Any = Ungated()  # Or GatedRows.
         check_one_pass(self, base, tuner_of(arm))
         self.beta, self.safe_set = float(beta), safe_set
         if harm_vector is not None:
@@ -119,7 +118,7 @@ class GuidedModel(WrappingModel):
             ValueError: see the class.
         """
         token = _generating.set(self._lanes_of(preference))
-        scales = generating.set(None if self._gated is None else self._gated.of_generation(args, kwargs))
+        scales = generating.set(self._gated.of_generation(args, kwargs))
         generation: Any = super()
         try:
             return generation.generate(*args, **kwargs)
@@ -179,8 +178,11 @@ class GuidedModel(WrappingModel):
         if both is not None and not torch.compiler.is_compiling():
             both.belongs_to(self, lanes.weights, sum(weight._version for weight in self._adapter_weights))
         weights = self._weights(lanes, inputs, both)
-        edit = self._edit(inputs, attention_mask, cache, harm_scales)
-        with edit, self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows):
+        scales = self._gated.of_rows(inputs, attention_mask, cache, harm_scales)
+        with (
+            self._gated.subtracting(scales, 2 * rows),
+            self._tuner.preference_state.using(self._adapter, weights, unguided_rows=rows),
+        ):
             output = self._tuner.wrapped(
                 input_ids=_twice(input_ids, rows),
                 attention_mask=_twice(attention_mask, rows),
@@ -191,26 +193,19 @@ class GuidedModel(WrappingModel):
                 **{CACHE: both},
                 **{name: _twice(value, rows) for name, value in kwargs.items()},
             )
-        logits = self._combined(output.logits)
+        logits = self._combined(output.logits, scales)
         loss = None
         if labels is not None:
             loss = self._tuner.wrapped.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1])
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: output.get(CACHE)})
 
-    def _edit(
-        self, inputs: Tensor, attention_mask: Any, cache: Cache | None, scales: Tensor | None
-    ) -> AbstractContextManager[None]:
-        """A block in which the base's rows have the harm vector subtracted."""
-        if self._gated is None:
-            if scales is not None:
-                raise ProsocialError(f"{HARM_SCALES} were given to a GuidedModel that has no harm_vector to scale")
-            return nullcontext()
-        found = self._gated.of_rows(inputs, attention_mask, cache, scales)
-        return self._gated.subtracting(found, 2 * len(inputs))
-
-    def _combined(self, logits: Float[Tensor, "twice tokens vocabulary"]) -> Float[Tensor, "rows tokens vocabulary"]:
+    def _combined(
+        self, logits: Float[Tensor, "twice tokens vocabulary"], scales: Float[Tensor, " rows"] | None
+    ) -> Float[Tensor, "rows tokens vocabulary"]:
         base, guide = at_least_fp32(logits).chunk(2)
-        return guided_log_probs(base, guide, beta=self.beta, safe_set=self.safe_set)
+        share = self._gated.share(scales)
+        left = None if share is None else share.to(base.device)[:, None, None]
+        return guided_log_probs(base, guide, beta=self.beta, safe_set=self.safe_set, share=left)
 
     def _weights(self, lanes: Lanes, inputs: Tensor, cache: TwofoldCache | None) -> Float[Tensor, "*rows k"]:
         """p of each guide row, or the one p of all; whether rows belong to the preferences is checked as they begin."""
@@ -246,7 +241,7 @@ class GuidedModel(WrappingModel):
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The base's, and the generation's preference."""
         wrapped: Any = self._tuner.wrapped
-        further = {"preference": _generating.get()} | ({} if self._gated is None else {HARM_SCALES: generating.get()})
+        further = {"preference": _generating.get(), HARM_SCALES: scales_of_generation()}
         return wrapped.prepare_inputs_for_generation(*args, **kwargs) | further
 
     def _prepare_cache_for_generation(

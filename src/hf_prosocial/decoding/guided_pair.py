@@ -17,7 +17,7 @@ from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .processor import ProSocialProcessor
 from .vocabulary import check_tokenizer, shared_width
-from .whole_sequences import whole_logits
+from .whole_sequences import base_logits, whole_logits
 from .wrapping_model import WrappingModel
 
 
@@ -76,10 +76,10 @@ class GuidedPair(WrappingModel):
             raise ProsocialError("a GuidedPair scores whole sequences, without a cache; call generate for text")
         check_ready(self._tuner, self._adapter)
         self._tuner.refuse_edited_base()
-        own = whole_logits(self.base, input_ids, attention_mask)
+        own, share = base_logits(self.base, input_ids, attention_mask)
         with self._tuner.preference_state.using(self._adapter, self._weights):
             arm = whole_logits(self._tuner.wrapped, input_ids, attention_mask)
-        guided = self._combined(own, arm.to(own.device))
+        guided = self._combined(own, arm.to(own.device), share)
         loss = None
         if labels is not None:
             loss = self.base.loss_function(logits=guided, labels=labels, vocab_size=guided.shape[-1])
@@ -101,9 +101,12 @@ class GuidedPair(WrappingModel):
             return generation(*args, logits_processor=[processor, *others], **kwargs)
 
     def _combined(
-        self, own: Float[Tensor, "rows tokens own"], arm: Float[Tensor, "rows tokens arm"]
+        self,
+        own: Float[Tensor, "rows tokens own"],
+        arm: Float[Tensor, "rows tokens arm"],
+        share: Float[Tensor, "rows 1 1"] | None,
     ) -> Float[Tensor, "rows tokens own"]:
         tokens = None if self._tokenizer is None else len(self._tokenizer)
         width = shared_width(own.shape[-1], arm.shape[-1], tokens)
         arm = torch.nn.functional.pad(arm[..., :width], (0, own.shape[-1] - width), value=-torch.inf)
-        return guided_log_probs(own, arm, beta=self.beta, safe_set=self.safe_set)
+        return guided_log_probs(own, arm, beta=self.beta, safe_set=self.safe_set, share=share)

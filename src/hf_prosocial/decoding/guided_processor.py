@@ -15,6 +15,7 @@ from hf_prosocial.models import Written
 from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preferences
 
+from .gated_rows import share_of_rows
 from .generation_frame import Generation, current_generation, mask_of
 from .guidance import check_entropy, check_strength, guided_log_probs, uncertain
 from .guide import GuidanceLostError, Guide, check_evaluating
@@ -39,6 +40,8 @@ class _Here(PerThread):
 
 class GuidedProcessor(LogitsProcessor):
     """scores = log_softmax(base) + β · log π_r(· | p), renormalised; π_r is the guide's  [METHOD, section 3].
+
+    On a `GatedModel` β(x) = β · (1 − g(x)): where its gate is open, guidance gives way.
 
     `ProSocialProcessor` and `GenArmProcessor` say what guides, and document the arguments.
     """
@@ -79,18 +82,23 @@ class GuidedProcessor(LogitsProcessor):
         self.calls += 1
         if self.beta == 0 and self.safe_set is None:
             return scores
-        base, asked = at_least_fp32(scores), None
-        if self.beta > 0 and self.min_entropy > 0:
-            # Looked at though nobody is asked: which rows belong to which preference shows at the first step alone.
+        base = at_least_fp32(scores)
+        share = self._share(base) if self.beta > 0 else None
+        if share is not None:
+            # Looked at though nobody may be asked: which rows belong to which preference shows at the first step alone.
             self._lanes.of(input_ids)
-            asked = uncertain(base, self.min_entropy)
-        if self.beta == 0 or (asked is not None and not bool(asked.any())):
+        if self.beta == 0 or (share is not None and not bool(share.any())):
             return guided_log_probs(base, None, beta=0.0, safe_set=self.safe_set)
-        guided = guided_log_probs(base, self._arm_logits(input_ids, scores), beta=self.beta, safe_set=self.safe_set)
-        if asked is None or bool(asked.all()):
-            return guided
-        own = guided_log_probs(base, None, beta=0.0, safe_set=self.safe_set)
-        return torch.where(asked[:, None], guided, own)
+        arm = self._arm_logits(input_ids, scores)
+        return guided_log_probs(base, arm, beta=self.beta, safe_set=self.safe_set, share=share)
+
+    def _share(self, base: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows 1"] | None:
+        """Of β, for each row: none where the ARM is not asked, and less where a gate opens; None is all, everywhere."""
+        share = share_of_rows(base)
+        if self.min_entropy > 0:
+            asked = uncertain(base, self.min_entropy)[:, None].to(base.dtype)
+            share = asked if share is None else asked * share
+        return None if share is None or bool((share == 1).all()) else share
 
     @contextmanager
     def must_guide(self) -> Generator[Self]:

@@ -1,4 +1,5 @@
 from .gated_vector import GatedHarmVector as GatedHarmVector
+from .gated_vector import guidance_share as guidance_share
 from .harmless import frightening_prompts as frightening_prompts
 from .low_rank import Factors as Factors
 from .low_rank import LowRankUpdate as LowRankUpdate

@@ -104,6 +104,14 @@ class GatedHarmVector:
         most = torch.stack([one.max() for one in odds.split([len(messages) for messages in said])])
         return self.probe.openness(most) * self.scale
 
+    def guidance_share(self, scales: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """1 − g(x), the share of β that guidance keeps where λ(x) is subtracted: harm first, then the preference.
+
+        Args:
+            scales: λ(x) of each prompt; λ itself and all beyond it leaves nothing.
+        """
+        return guidance_share(scales, self.scale)
+
     def content_hash(self) -> str:
         """SHA-256 over the factors, the gate and what finds a user's messages; λ and the figures are left out."""
         probe, turns = self.probe, self.turns
@@ -241,6 +249,12 @@ def _fit(factor: Factors) -> bool:
     A, B = factor.A, factor.B
     shapes = A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1] > 0
     return shapes and bool(torch.isfinite(A).all() and torch.isfinite(B).all())
+
+
+def guidance_share(scales: Float[Tensor, " rows"], full: float) -> Float[Tensor, " rows"]:
+    """1 − λ(x) / λ, at least 0: `GatedHarmVector.guidance_share`, where only λ of the vector is at hand."""
+    opened = (scales / full).clamp(max=1) if full > 0 else (scales > 0).to(scales)
+    return 1 - opened
 
 
 def _padded(rows: Sequence[list[int]], said_from: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hf_prosocial.decoding import check_strength, guided_log_probs, whole_logits
+from hf_prosocial.decoding import base_logits, check_strength, guided_log_probs, whole_logits
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.preference import Preference, weights_of
 
@@ -55,11 +55,12 @@ class GuidedByGenArm(nn.Module):
                 "whole sequences alone are scored here, without a cache; pass a GenArmProcessor for text"
             )
         (arm,) = self._arm
-        own = whole_logits(self.base, input_ids, attention_mask)
+        own, share = base_logits(self.base, input_ids, attention_mask)
         mixed = own.new_zeros(())
         for name, weight in zip(arm.objectives, self._weights, strict=True):
             if weight > 0:
                 with arm.using(name):
                     # Logits do: what a row's log-softmax subtracts, the last one takes away again.
                     mixed = mixed + weight * whole_logits(arm.wrapped, input_ids, attention_mask).to(own.device)
-        return CausalLMOutputWithPast(logits=guided_log_probs(own, mixed, beta=self.beta, safe_set=self.safe_set))
+        guided = guided_log_probs(own, mixed, beta=self.beta, safe_set=self.safe_set, share=share)
+        return CausalLMOutputWithPast(logits=guided)

@@ -48,7 +48,7 @@ def vllm_settings(
         arm_base: what the ARM was trained on, where that is another model of the same tokens, such as the base before
             a harm vector was subtracted from it. The engine then holds the weights of both.
         vector: a gated harm vector of the base, of which each request may take λ away (`harm_scale`). Its gate is not
-            asked: whoever sends a request says λ, as `GatedHarmVector.scales` does.
+            asked: whoever sends a request says λ(x), as `GatedHarmVector.scales` does. Of β is left 1 − λ(x) / λ.
         allow_mismatch: as of `load_arm`.
 
     Raises:
@@ -67,13 +67,13 @@ def vllm_settings(
     return str(found.base.checkpoint()), settings
 
 
-def _checked_vector(vector: str | Path, found: Checked, allow_mismatch: Collection[str]) -> dict[str, str]:
-    """The directory of a gated harm vector that belongs to the base, and the hash of what it holds."""
+def _checked_vector(vector: str | Path, found: Checked, allow_mismatch: Collection[str]) -> dict[str, Any]:
+    """The directory of a gated harm vector that belongs to the base, the hash of what it holds, and its own λ."""
     source = vector_source(str(vector))
     where = str(Path(source).resolve()) if Path(source).is_dir() else snapshot_download(source)
     opened = GatedHarmVector.from_pretrained(where)
     opened.check(*found.base.load(), allow_mismatch)
-    return {"vector": where, "vector_hash": opened.content_hash()}
+    return {"vector": where, "vector_hash": opened.content_hash(), "vector_scale": opened.scale}
 
 
 def vllm_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:

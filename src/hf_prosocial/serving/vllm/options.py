@@ -24,6 +24,7 @@ class Options:
         arm_architecture: its architecture.
         vector: the directory of the gated harm vector whose factors requests may scale.
         vector_hash: of its content, as it was compared with the base.
+        vector_scale: its own λ: of β, a request's λ leaves 1 − λ(x) / λ.
         objectives: the adapter's.
         default: of requests that say nothing.
     """
@@ -37,6 +38,7 @@ class Options:
     arm_architecture: str | None = None
     vector: str | None = None
     vector_hash: str | None = None
+    vector_scale: float = 0.0
 
     def parse(self, given: Mapping[str, Any] | None) -> GuidedRequest:
         """A request's fields, over the default.
@@ -87,4 +89,5 @@ class Options:
             arm_architecture=given.get("arm_architecture"),
             vector=given.get("vector"),
             vector_hash=given.get("vector_hash"),
+            vector_scale=given.get("vector_scale", 0.0),
         )

@@ -10,6 +10,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDi
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as SecondLogitsProcessor
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.gate import guidance_share
 from hf_prosocial.serving.guided_request import GuidedRequest
 
 from .options import Options
@@ -57,7 +58,10 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         """Of the requests in the first slots of the batch: preferences, (count, k), and β, log ε and λ, (count, 3)."""
         requests = [self._slots[slot] for slot in range(count)]
         preferences = torch.stack([one.preference.tensor() for one in requests])
-        return preferences.to(device), torch.tensor([strengths_of(one) for one in requests], device=device)
+        return preferences.to(device), self._strengths(requests).to(device)
+
+    def _strengths(self, requests: list[GuidedRequest]) -> Tensor:
+        return torch.tensor([strengths_of(one, self._options.vector_scale) for one in requests])
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         """Follow the batch."""
@@ -87,9 +91,10 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         return True
 
 
-def strengths_of(request: GuidedRequest) -> tuple[float, float, float]:
-    """β, the safe set's log ε, and λ."""
-    return request.beta, NO_CUT if request.safe_set is None else log(request.safe_set), request.harm_scale
+def strengths_of(request: GuidedRequest, vector_scale: float) -> tuple[float, float, float]:
+    """β(x), the safe set's log ε, and λ(x): of β is left what the vector's own λ leaves, as in a `GuidedModel`."""
+    beta = request.beta * float(guidance_share(torch.tensor([request.harm_scale]), vector_scale))
+    return beta, NO_CUT if request.safe_set is None else log(request.safe_set), request.harm_scale
 
 
 def _key(vllm_config: Any) -> int:

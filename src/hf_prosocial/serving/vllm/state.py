@@ -29,7 +29,7 @@ class GuidedState(DefaultModelState):
         given = None if new_req_data.sampling_params is None else new_req_data.sampling_params.extra_args
         request = self._options.parse(given)
         self._preferences[req_index] = request.preference.tensor().to(self.device)
-        self._strengths[req_index] = torch.tensor(strengths_of(request), device=self.device)
+        self._strengths[req_index] = torch.tensor(strengths_of(request, self._options.vector_scale), device=self.device)
 
     def prepare_inputs(self, input_batch: Any, req_states: Any) -> dict[str, Any]:
         """Fill the step's tokens; padding keeps what was there, which nothing reads."""
