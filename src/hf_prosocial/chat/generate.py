@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hf_prosocial.io import progress_bar
 from hf_prosocial.preference import Preference
-from hf_prosocial.session import WHERE_HELP_IS, ChatSession, OnToken, about_edit
+from hf_prosocial.session import WHERE_HELP_IS, ChatSession, OnToken, about_edit, about_gate
 
 
 def run_generate(
@@ -25,8 +25,7 @@ def run_generate(
     notes.print(f"base: {session.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
     notes.print(WHERE_HELP_IS, markup=False, highlight=False, soft_wrap=True)
     if opens := session.gate_opens(message):
-        taken = f"the gate takes the message for harmful, and is {100 * opens:.0f} % open"
-        notes.print(taken, markup=False, highlight=False, soft_wrap=True)
+        notes.print(about_gate(opens), markup=False, highlight=False, soft_wrap=True)
     with progress_bar(max_new_tokens, "generating", "token") as bar:
         replies = session.reply(
             message,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from hf_prosocial.errors import ProsocialError
-from hf_prosocial.session import WHERE_HELP_IS, Step, about_edit
+from hf_prosocial.session import WHERE_HELP_IS, Step, about_edit, about_gate
 
 from .conversation import Conversation, changed_of
 
@@ -52,7 +52,7 @@ def talk(chat: Conversation, read: Read = input, write: Write = lambda text: pri
 
 def _answer(chat: Conversation, line: str, write: Write) -> None:
     if opens := chat.session.gate_opens(line):
-        write(f"[the gate takes the message for harmful, and is {100 * opens:.0f} % open]\n")
+        write(f"[{about_gate(opens)}]\n")
     steps = _printed(chat.say(line), chat.max_new_tokens, write)
     if not steps or not chat.compare:
         return

@@ -116,6 +116,8 @@ class Variants:
         if self._generation.temperature > 0:
             temperature = self._generation.temperature * chosen.neutral_temperature
             options = {"do_sample": True, "temperature": temperature}
+        if guide is not None and isinstance(model, GatedModel):
+            edit = edit | {"guidance": "β (1 − g)"}  # Replies that were made while it did not give way are others.
         strength = (chosen.beta, chosen.safe_set, chosen.min_entropy)
         replier = ChatReplier(
             model,

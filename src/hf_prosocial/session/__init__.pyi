@@ -4,6 +4,7 @@ from .chat_session import Edit as Edit
 from .chat_session import OnToken as OnToken
 from .chat_session import SafeEdit as SafeEdit
 from .chat_session import about_edit as about_edit
+from .chat_session import about_gate as about_gate
 from .chat_session import asked_edit as asked_edit
 from .chat_session import parsed_preferences as parsed_preferences
 from .reply_stream import Step as Step

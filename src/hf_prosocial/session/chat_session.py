@@ -85,6 +85,12 @@ def about_edit(edit: Edit | None) -> str:
     return f"less {edit.scale:g} times its harm vector"
 
 
+def about_gate(opens: float) -> str:
+    """What follows from how far the gate opens, in words."""
+    left = f"{100 * (1 - opens):.0f} %" if opens < 1 else "none"
+    return f"the gate takes the message for harmful, and is {100 * opens:.0f} % open: {left} of the guidance is left"
+
+
 WHERE_HELP_IS = (
     "In danger, or thinking of suicide? Call your country's emergency number (112, 911, 999, 000), or find somebody to "
     "talk to at findahelpline.com."
