@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from hf_prosocial.errors import ProsocialError
+from hf_prosocial.io import without_known_warnings
 
 DEBUG = "--debug"
 # Wrong options, which typer itself tells of. Its newer versions carry a click of their own: so it is had through typer.
@@ -42,8 +43,8 @@ class ReportingGroup(TyperGroup):
         return super().main([one for one in given if one != DEBUG], *rest, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, with what the library logs on standard error."""
-        with _logged(), _reported(self.debug):
+        """Run the command, with what the library logs on standard error, and without known warnings of others."""
+        with _logged(), without_known_warnings(), _reported(self.debug):
             return super().invoke(ctx)
 
 

@@ -14,6 +14,7 @@ from .links import leads_out as leads_out
 from .listing import listed as listed
 from .markdown import markdown_table as markdown_table
 from .progress import progress_bar as progress_bar
+from .quiet import without_known_warnings as without_known_warnings
 from .recipes import changed as changed
 from .recipes import faults_of as faults_of
 from .recipes import given_fields as given_fields
