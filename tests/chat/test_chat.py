@@ -150,6 +150,17 @@ def test_ctrl_c_while_the_gate_reads_is_no_end(chat, monkeypatch):
     assert chat.messages == []
 
 
+def test_a_gate_that_an_earlier_message_holds_open_is_told_at_each_turn(chat, monkeypatch, tmp_path):
+    def opened(self, conversation):
+        return 0.25 * any(said["content"] == "a b" for said in conversation if said["role"] == "user")
+
+    monkeypatch.setattr(ChatSession, "gate_opens", opened)
+    shown = said(chat, "c d", "a b", "c d", f"/save {tmp_path / 'chat.json'}")
+    assert shown.count("25 % open: 75 % of the guidance is left") == 2
+    kept = json.loads((tmp_path / "chat.json").read_text())["guidance"]
+    assert [one["gate"] for one in kept] == [0, 0.25, 0.25]
+
+
 def test_half_a_character_from_a_pipe_is_read(chat):
     said(chat, "caf\udcc3 a")
     assert chat.messages[0]["content"] == "caf\ufffd a"

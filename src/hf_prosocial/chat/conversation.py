@@ -23,7 +23,7 @@ class Conversation:
         max_new_tokens: the most of a reply.
         compare: whether the base's own reply to the same conversation stands beside each.
         messages: chat messages so far.
-        guidance: of each reply so far, the preference and β that it was made under.
+        guidance: of each reply so far, the preference and β that were asked for, and how far the gate was open, if any.
     """
 
     session: ChatSession
@@ -60,15 +60,21 @@ class Conversation:
         check_strength(beta, None)
         self.beta = beta
 
+    def asked(self, message: str) -> list[dict[str, str]]:
+        """The conversation that ends with a message."""
+        return [*self.messages, {"role": "user", "content": message}]
+
     def say(self, message: str) -> Generator[Step]:
         """Reply to a message, token by token; both are kept once the reply ends, or is closed in the middle.
 
         Raises:
             ProsocialError: a chat that is too long for the model; it is as before then.
         """
-        asked = [*self.messages, {"role": "user", "content": message}]
+        asked = self.asked(message)
         reply: list[str] = []
         how: dict[str, str | float] = {"preference": str(self.preference), "beta": self.beta}
+        opens = self.session.gate_opens(asked)
+        how |= {} if opens is None else {"gate": opens}
         try:
             for step in stream(self.session, asked, self.preference, self.beta, self.max_new_tokens):
                 reply.append(step.text)

@@ -24,7 +24,7 @@ def run_generate(
     about = f"{about_edit(session.edit)}; " if session.edit else ""
     notes.print(f"base: {session.source}; {about}β = {beta:g}", markup=False, highlight=False, soft_wrap=True)
     notes.print(WHERE_HELP_IS, markup=False, highlight=False, soft_wrap=True)
-    if opens := session.gate_opens(message):
+    if opens := session.gate_opens([{"role": "user", "content": message}]):
         notes.print(about_gate(opens), markup=False, highlight=False, soft_wrap=True)
     with progress_bar(max_new_tokens, "generating", "token") as bar:
         replies = session.reply(

@@ -51,7 +51,7 @@ def talk(chat: Conversation, read: Read = input, write: Write = lambda text: pri
 
 
 def _answer(chat: Conversation, line: str, write: Write) -> None:
-    if opens := chat.session.gate_opens(line):
+    if opens := chat.session.gate_opens(chat.asked(line)):
         write(f"[{about_gate(opens)}]\n")
     steps = _printed(chat.say(line), chat.max_new_tokens, write)
     if not steps or not chat.compare:

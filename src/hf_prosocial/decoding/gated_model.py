@@ -23,9 +23,10 @@ class GatedModel(WrappingModel):
         safe.generate(**inputs, logits_processor=[ProSocialProcessor(arm, preference)])
 
     The gate reads each prompt once, before `generate` begins. Where it stays closed, logits are the base's, bit for
-    bit. Where it opens, a `ProSocialProcessor` beside it gives way: β(x) = β · (1 − g(x)). A forward pass outside of
-    `generate` takes `harm_scales`, λ of each row; without, the gate reads the rows themselves, which must then be
-    whole texts.
+    bit. Where it opens, a `ProSocialProcessor` given to its `generate` gives way: β(x) = β · (1 − g(x)). A loop of
+    one's own, or a processor that is called in another thread, knows of no gate: `vector.guidance_share` says what is
+    left of β there. A forward pass outside of `generate` takes `harm_scales`, λ of each row; without, the gate reads
+    the rows themselves, which must then be whole texts.
 
     Args:
         base: the model that the vector was made on; it stays as it is.
@@ -110,7 +111,7 @@ class GatedModel(WrappingModel):
         Raises:
             ValueError: see the class.
         """
-        token = generating.set(self._rows.of_generation(args, kwargs))
+        token = generating.set(self._rows.of_generation(self, args, kwargs))
         generation: Any = super()
         try:
             return generation.generate(*args, **kwargs)

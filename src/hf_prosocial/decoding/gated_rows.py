@@ -14,6 +14,8 @@ from hf_prosocial.errors import ProsocialError
 from hf_prosocial.gate import GatedHarmVector, LowRankUpdate
 from hf_prosocial.models import CACHE
 
+from .generation_frame import current_generation
+
 HARM_SCALES = "harm_scales"
 """The name of λ among a model's inputs."""
 
@@ -26,22 +28,27 @@ class Gated:
     """What a gate says of a generation's prompts.
 
     Attributes:
+        model: whose generation it is. Others may run inside of it, or in a task that it began, and are not gated.
         scales: λ(x) of each prompt.
         share: of β, 1 − g(x), that is left to guidance; None is all, everywhere.
     """
 
+    model: PreTrainedModel
     scales: Float[Tensor, " prompts"]
     share: Float[Tensor, " prompts"] | None
 
 
 def share_of_rows(rows: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows 1"] | None:
-    """Of β, that the gate of the generation that is running leaves to guidance; None is all, everywhere.
+    """Of β, that the gate of the generation that is calling leaves to guidance; None is all, everywhere.
 
     Raises:
         ProsocialError: rows that are no multiple of its prompts.
     """
     gated = generating.get()
     if gated is None or gated.share is None:
+        return None
+    calling = current_generation()
+    if calling is None or calling.model is not gated.model:
         return None
     return _of_rows(gated.share, len(rows)).to(rows.device, rows.dtype)[:, None]
 
@@ -68,11 +75,12 @@ class GatedRows:
         self._base, self.vector = base, vector
         self._update = LowRankUpdate(tree, vector.factors)
 
-    def of_generation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gated:
-        """What the gate says of each prompt that `generate` was given.
+    def of_generation(self, model: PreTrainedModel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gated:
+        """What the gate says of each prompt that a model's `generate` was given.
 
         Raises:
-            ValueError: no token ids, a batch whose padding nothing tells, or a cache that holds columns already.
+            ValueError: λ beside a `generate` of the Hub's, which would not see it; no token ids,
+                a batch whose padding nothing tells, or a cache that holds columns already.
         """
         cache = kwargs.get(CACHE, kwargs.get("past_key_values"))
         if isinstance(cache, Cache) and int(cache.get_seq_length()) > 0:
@@ -85,12 +93,17 @@ class GatedRows:
             raise ProsocialError("the gate reads prompts by their token ids; give generate input_ids, (rows, length)")
         given = kwargs.pop(HARM_SCALES, None)
         if given is not None:
-            if len(checked_scales(given)) != len(ids):
-                raise ProsocialError(f"{len(given)} {HARM_SCALES} were given for {len(ids)} prompts; give one for each")
-            return Gated(given, self.share(given))
+            if kwargs.get("custom_generate") is not None:
+                raise ProsocialError(f"a custom_generate calls generate anew, and {HARM_SCALES} would be lost in it")
+            scales = checked_scales(given)
+            if len(scales) != len(ids):
+                raise ProsocialError(
+                    f"{len(scales)} {HARM_SCALES} were given for {len(ids)} prompts; give one for each"
+                )
+            return Gated(model, scales, self.share(scales))
         mask = kwargs.get("attention_mask")
         scales = self.vector.scales(self._base, ids, self._mask(ids, kwargs) if mask is None else mask)
-        return Gated(scales, self.share(scales))
+        return Gated(model, scales, self.share(scales))
 
     def share(self, scales: Float[Tensor, " rows"]) -> Float[Tensor, " rows"] | None:
         """Of β, that is left to guidance; None is all, everywhere."""
@@ -141,7 +154,7 @@ class GatedRows:
 class Ungated:
     """What `GatedRows` is where there is no harm vector."""
 
-    def of_generation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def of_generation(self, model: PreTrainedModel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Nothing."""
 
     def of_rows(self, inputs: Tensor, attention_mask: Any, cache: Cache | None, given: Tensor | None) -> None:
@@ -168,7 +181,7 @@ def _of_rows(of_prompts: Float[Tensor, " prompts"], rows: int) -> Float[Tensor, 
 
 
 def checked_scales(given: Any) -> Float[Tensor, " prompts"]:
-    """λ of each prompt.
+    """λ of each prompt, in fp32.
 
     Raises:
         ProsocialError: no tensor of finite numbers of at least 0, one for each.
@@ -178,4 +191,4 @@ def checked_scales(given: Any) -> Float[Tensor, " prompts"]:
         raise ProsocialError(
             f"{HARM_SCALES} are a tensor of finite numbers of at least 0, one for each prompt, found {given!r:.80}"
         )
-    return given
+    return given.float()

@@ -29,10 +29,12 @@ class Generation:
     """A loop of `generate`.
 
     Attributes:
+        model: whose loop it is.
         inputs: of its model, beside the ids.
         drafts: whether it is assisted, so that its cache holds drafts that the ids may not show.
     """
 
+    model: GenerationMixin
     inputs: dict[str, Any]
     drafts: bool
 
@@ -58,7 +60,7 @@ def current_generation() -> Generation | None:
         model = owner if isinstance(owner, GenerationMixin) else frame.f_locals.get("model")
         if isinstance(inputs, dict) and isinstance(model, GenerationMixin):
             _refuse_unseen(model, inputs)
-            return Generation(inputs, "candidate_generator" in frame.f_locals)
+            return Generation(model, inputs, "candidate_generator" in frame.f_locals)
         frame = frame.f_back
     return None
 

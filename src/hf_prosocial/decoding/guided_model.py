@@ -117,8 +117,12 @@ class GuidedModel(WrappingModel):
         Raises:
             ValueError: see the class.
         """
-        token = _generating.set(self._lanes_of(preference))
-        scales = generating.set(self._gated.of_generation(args, kwargs))
+        if preference is not None and kwargs.get("custom_generate") is not None:
+            raise ProsocialError(
+                "a custom_generate calls generate anew, without this preference; set_preference keeps it"
+            )
+        lanes, gated = self._lanes_of(preference), self._gated.of_generation(self, args, kwargs)
+        token, scales = _generating.set(lanes), generating.set(gated)
         generation: Any = super()
         try:
             return generation.generate(*args, **kwargs)

@@ -15,6 +15,7 @@ from hf_prosocial.precision import at_least_fp32
 from hf_prosocial.preference import Preference
 
 from .drafts import ArmDrafts, SequenceFollower
+from .gated_model import GatedModel
 from .guidance import check_strength, guided_log_probs
 from .guide import check_ready
 from .guided_model import GuidedModel
@@ -73,6 +74,8 @@ class SpeculativeGuidedModel(WrappingModel):
     ) -> None:
         if isinstance(base, GuidedModel):
             raise ProsocialError("the base is guided already; pass the model inside")
+        if isinstance(base, GatedModel):
+            raise ProsocialError("the ARM cannot draft behind a gate; guide by GuidedModel(..., harm_vector=)")
         check_strength(beta, safe_set)
         if draft_tokens < 1:
             raise ProsocialError(f"draft_tokens must be 1 or more, found {draft_tokens}")

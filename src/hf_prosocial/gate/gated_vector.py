@@ -108,7 +108,8 @@ class GatedHarmVector:
         """1 − g(x), the share of β that guidance keeps where λ(x) is subtracted: harm first, then the preference.
 
         Args:
-            scales: λ(x) of each prompt; λ itself and all beyond it leaves nothing.
+            scales: λ(x) of each prompt; λ itself and all beyond it leaves nothing. A vector of λ = 0 subtracts nothing,
+                and leaves all.
         """
         return guidance_share(scales, self.scale)
 
@@ -252,9 +253,11 @@ def _fit(factor: Factors) -> bool:
 
 
 def guidance_share(scales: Float[Tensor, " rows"], full: float) -> Float[Tensor, " rows"]:
-    """1 − λ(x) / λ, at least 0: `GatedHarmVector.guidance_share`, where only λ of the vector is at hand."""
-    opened = (scales / full).clamp(max=1) if full > 0 else (scales > 0).to(scales)
-    return 1 - opened
+    """1 − λ(x) / λ, at least 0, in fp32: `GatedHarmVector.guidance_share`, where only λ of the vector is at hand."""
+    # None at λ itself, whatever the division's last bit says: only then the ARM has no say at all.
+    left = 1 - scales.double() / full if full > 0 else torch.ones_like(scales, dtype=torch.float64)
+    is_open = (scales >= torch.tensor(full, dtype=scales.dtype)) & (scales > 0)
+    return left.masked_fill(is_open, 0.0).float()
 
 
 def _padded(rows: Sequence[list[int]], said_from: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

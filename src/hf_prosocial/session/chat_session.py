@@ -162,11 +162,11 @@ class ChatSession:
         """The ARM's objectives."""
         return tuner_of(self.arm).adapter_config().names
 
-    def gate_opens(self, message: str) -> float | None:
-        """How far the gate opens for a message, from 0 to 1; None where there is none."""
+    def gate_opens(self, conversation: list[dict[str, str]]) -> float | None:
+        """How far the gate opens for a conversation, by its most harmful message, from 0 to 1; None without a gate."""
         if not isinstance(self.edit, GatedHarmVector):
             return None
-        batch = prompt_batch(self.tokenizer, [[{"role": "user", "content": message}]])
+        batch = prompt_batch(self.tokenizer, [conversation])
         ids, mask = (rows.to(self.base.device) for rows in (batch.input_ids, batch.attention_mask))
         return float(self.edit.with_scale(1.0).scales(self.base, ids, mask))
 
