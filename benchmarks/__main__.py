@@ -18,6 +18,7 @@ LONG = (
     "gate_people",
     "sparse",
     "by_group",
+    "held_out",
     "align",
     "separability",
     "evaluation",

@@ -25,7 +25,7 @@ def run() -> bool:
     from support.emergencies import EMERGENCIES
 
     session, uniform = ChatSession.load(None, None, asked_edit(None, None, None)), [Preference.uniform()]
-    opens = [session.gate_opens(text) for text in EMERGENCIES]
+    opens = [session.gate_opens([{"role": "user", "content": text}]) for text in EMERGENCIES]
     replies = [session.reply(text, uniform, beta=0.0, max_new_tokens=64)[0] for text in EMERGENCIES]
     prompts = [Prompt("emergencies", str(row), (("user", text),)) for row, text in enumerate(EMERGENCIES)]
     with TemporaryDirectory() as folder:
