@@ -71,6 +71,21 @@ def test_they_may_stand_in_the_generation_config(published):
     assert torch.equal(found, alone(published, inputs, beta=2.0, do_sample=False))
 
 
+def test_where_nobody_is_guided_unasked_a_preference_is_guidance_at_1(published, tmp_path):
+    base, arm = published
+    folder = tmp_path / "served"
+    shutil.copytree(arm, folder, ignore=shutil.ignore_patterns("custom_generate"))
+    config = json.loads((arm / "adapter_config.json").read_text())
+    write_custom_generate(folder, str(folder), config, preference={"empathy": 1.0}, beta=0.0)
+    inputs, options = prompts(rows=1), {"do_sample": False}
+    plain = base.generate(**inputs, max_new_tokens=8, min_new_tokens=8, pad_token_id=PAD, **options)
+    served = base, folder
+    assert torch.equal(alone(served, inputs, None, **options), plain)
+    assert torch.equal(alone(served, inputs, **options), alone(published, inputs, beta=1.0, **options))
+    assert torch.equal(alone(served, inputs, beta=0, **options), plain)
+    assert not torch.equal(alone(served, inputs, **options), plain)
+
+
 def test_torch_and_transformers_are_enough(published):
     base, folder = published
     code = (

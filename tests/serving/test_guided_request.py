@@ -46,6 +46,15 @@ def test_a_preference_as_text_is_the_preference(weights, beta):
 
 def test_defaults_and_messages():
     assert GuidedRequest.parse(None, OBJECTIVES) == GuidedRequest(Preference.uniform(), 1.0, None)
+
+
+def test_where_nobody_is_guided_unasked_a_preference_is_guidance_at_1():
+    off = GuidedRequest(Preference.uniform(), 0.0)
+    assert GuidedRequest.parse({}, OBJECTIVES, off).beta == 0
+    assert GuidedRequest.parse({"safe_set": 0.5}, OBJECTIVES, off).beta == 0
+    assert GuidedRequest.parse({"preference": "empathy=1"}, OBJECTIVES, off).beta == 1
+    assert GuidedRequest.parse({"preference": "empathy=1", "beta": 0}, OBJECTIVES, off).beta == 0
+    assert GuidedRequest.parse({"preference": "empathy=1"}, OBJECTIVES, DEFAULT).beta == DEFAULT.beta
     assert GuidedRequest.parse({"kv_transfer_params": {}}, OBJECTIVES, DEFAULT) == DEFAULT
     for fields, said in (
         (

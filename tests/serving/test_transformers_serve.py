@@ -76,6 +76,8 @@ def test_a_wrong_preference_is_answered_by_an_error(server):
 def test_flags_that_drop_guidance_are_refused(saved_arm, tmp_path):
     folder = assemble(*saved_arm, Preference.uniform(), 1.0, folder=tmp_path / "served")
     assert (folder / "config.json").resolve() == (saved_arm[0] / "config.json").resolve()
+    unasked = assemble(*saved_arm, Preference.uniform(), 0.0)
+    assert "guided-where-a-request-asks" in unasked.name
     assert serve_command(folder, ["--port", "8001"])[-2:] == ["--port", "8001"]
     for flag in ("--continuous-batching", "--continuous_batching", "--cb-block-size"):
         with pytest.raises(ValueError, match="would answer unguided; leave it out"):

@@ -12,7 +12,7 @@ from .align import align
 from .data import data_app
 from .direg import direg_app
 from .errors import ReportingGroup
-from .options import HANDED_ON, AllowOption, ArmOption, BetaOption, RecipeOptions, RunsByDefault
+from .options import HANDED_ON, AllowOption, ArmOption, AskedBetaOption, RecipeOptions, RunsByDefault
 from .talking import chat, demo, generate, page
 
 app = typer.Typer(
@@ -95,7 +95,7 @@ def serve(
     preference: Annotated[
         str | None, typer.Option("--preference", "-p", help="Of requests that bring none. Default: uniform.")
     ] = None,
-    beta: BetaOption = 1.0,
+    beta: AskedBetaOption = None,
     engine: Annotated[
         Literal["vllm", "transformers"] | None, typer.Option(help="Default: vllm where it is installed.")
     ] = None,

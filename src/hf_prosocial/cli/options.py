@@ -37,5 +37,6 @@ VectorOption = Annotated[
     typer.Option(help="Harm vector, gated or not: a directory, a Hub id, released. Default: SmolLM2's, gated."),
 ]
 ScaleOption = Annotated[float | None, typer.Option(help="λ, the multiple of it; 0 for none. Default: the vector's.")]
+AskedBetaOption = Annotated[float | None, typer.Option(help="Strength of guidance. Default: 1 with -p, else 0.")]
 BetaOption = Annotated[float, typer.Option(help="Strength of guidance, >= 0.")]
 LengthOption = Annotated[int, typer.Option(help="Length of each reply, in tokens.", min=1)]

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from .options import AllowOption, ArmOption, BaseOption, BetaOption, LengthOption, ScaleOption, VectorOption
+from .options import (
+    AllowOption,
+    ArmOption,
+    AskedBetaOption,
+    BaseOption,
+    BetaOption,
+    LengthOption,
+    ScaleOption,
+    VectorOption,
+)
 
 
 def demo(
@@ -34,7 +43,7 @@ def generate(
     arm: ArmOption = None,
     vector: VectorOption = None,
     scale: ScaleOption = None,
-    beta: Annotated[float | None, typer.Option(help="Strength of guidance. Default: 1 with -p, else 0.")] = None,
+    beta: AskedBetaOption = None,
     max_new_tokens: LengthOption = 96,
     temperature: Annotated[float, typer.Option(help="0 is greedy; 1 + beta has the base's own spread.", min=0.0)] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling.", min=0)] = 0,
@@ -62,7 +71,7 @@ def chat(
     vector: VectorOption = None,
     scale: ScaleOption = None,
     preference: Annotated[str | None, typer.Option("--preference", "-p", help="Default: uniform.")] = None,
-    beta: Annotated[float | None, typer.Option(help="Strength of guidance. Default: 1 with -p, else 0.")] = None,
+    beta: AskedBetaOption = None,
     max_new_tokens: LengthOption = 200,
 ) -> None:
     """Talk to a guided model in the terminal: streaming, several turns; /help lists what may be changed."""

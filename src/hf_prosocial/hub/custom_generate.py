@@ -26,7 +26,7 @@ def write_custom_generate(
         repo_id: where the adapter will be: its repository, or its directory.
         config: its adapter_config.json.
         preference: where `generate` is given none; without one here, it must be given one.
-        beta: where `generate` is given none.
+        beta: where `generate` is given none. At 0 the base answers whoever asks for no preference; others get 1.
 
     Raises:
         ProsocialError: the adapter records no sketch of its base, or no objectives, which the file reads.
@@ -39,7 +39,7 @@ def write_custom_generate(
         )
     source = files("hf_prosocial.hub").joinpath(SOURCE).read_text(encoding="utf-8")
     default = None if preference is None else dict(preference)
-    source = source.replace('"preference", None)', f'"preference", {default!r})')
-    source = source.replace('"beta", 1.0)', f'"beta", {beta!r})').replace("@ARM@", repo_id)
+    source = source.replace("PREFERENCE, BETA = None, 1.0", f"PREFERENCE, BETA = {default!r}, {beta!r}")
+    source = source.replace("@ARM@", repo_id)
     (folder / "custom_generate").mkdir()
     write_text(folder / "custom_generate" / "generate.py", source)

@@ -18,6 +18,7 @@ from transformers import DynamicCache, LogitsProcessor
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import cached_file
 
+PREFERENCE, BETA = None, 1.0  # Of whoever asks for none; at 0, asking for a preference is 1.
 _CORES = ContextVar("of the reward model that reads now", default=None)
 _ARMS = weakref.WeakKeyDictionary()
 _CANNOT = ("assistant_model", "prompt_lookup_num_tokens", "past_key_values", "cache", "inputs_embeds")
@@ -27,8 +28,8 @@ _CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else 
 def generate(inputs=None, *, model, preference=None, beta=None, arm="@ARM@", logits_processor=None, **kwargs):
     """transformers' `generate`, guided; `preference` is {objective: weight}, which may stand in generation_config."""
     config = kwargs.get("generation_config")
-    preference = getattr(config, "preference", None) if preference is None else preference
-    beta = getattr(config, "beta", 1.0) if beta is None else beta
+    preference = getattr(config, "preference", PREFERENCE) if preference is None else preference
+    beta = getattr(config, "beta", BETA or float(preference is not PREFERENCE)) if beta is None else beta
     ids = kwargs.pop("input_ids", None) if inputs is None else inputs
     if ids is None or any(kwargs.get(name) is not None for name in _CANNOT) or model.config.is_encoder_decoder:
         raise ValueError(f"guidance needs input_ids and a decoder-only model, and takes no {', '.join(_CANNOT)}")
@@ -143,7 +144,6 @@ class Guide(LogitsProcessor):
             if bool(same.any(1).all()):
                 kept = self.rows.shape[1]
                 self.cache.reorder_cache(same.int().argmax(1))
-        if not kept:
-            self.cache = DynamicCache(config=self.arm.model.config)
+        self.cache = self.cache if kept else DynamicCache(config=self.arm.model.config)
         logits, self.rows = self.arm.read(self.cores, input_ids, mask, self.cache, kept).to(scores.device), rows
         return (scores.float().log_softmax(-1) + self.beta * logits.log_softmax(-1)).log_softmax(-1)

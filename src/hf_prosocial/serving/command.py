@@ -18,18 +18,19 @@ def run_serve(
     base: str,
     arm: str | None,
     preference: str | None,
-    beta: float,
+    beta: float | None,
     engine: str | None,
     allow_mismatch: Sequence[str],
     flags: Sequence[str],
     arm_base: str | None = None,
 ) -> None:
-    """Replace this process by the engine's.
+    """Replace this process by the engine's. Without a preference or β, requests that ask for none are not guided.
 
     Raises:
         ProsocialError, OSError: an engine, a flag, a base or an ARM that cannot be served.
     """
     engine = engine or ("vllm" if has_vllm() else "transformers")
+    beta = float(preference is not None) if beta is None else beta
     (chosen,) = parsed_preferences(arm, [] if preference is None else [preference])
     if engine == "vllm":
         checkpoint, settings = vllm_settings(

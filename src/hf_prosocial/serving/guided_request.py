@@ -45,7 +45,8 @@ class GuidedRequest:
         Args:
             given: the fields, or None.
             objectives: of the ARM.
-            default: for fields that are not given; without it, the uniform preference at β = 1.
+            default: for fields that are not given; without it, the uniform preference at β = 1. Where its β is 0, a
+                preference without β is at β = 1.
             has_vector: whether the engine has a harm vector, so that λ may be other than 0.
 
         Raises:
@@ -59,6 +60,8 @@ class GuidedRequest:
                 f"guidance knows the fields {', '.join(FIELDS)}, found {', '.join(map(repr, unknown))}"
             )
         text, beta = given.get("preference"), given.get("beta", default.beta)
+        if "preference" in given and "beta" not in given:
+            beta = beta or 1.0  # Whoever asks for a preference means it.
         safe_set, harm_scale = given.get("safe_set", default.safe_set), given.get("harm_scale", default.harm_scale)
         if "preference" in given and not isinstance(text, str):
             raise ProsocialError(

@@ -14,6 +14,7 @@ from hf_prosocial.io import directory_beside
 from hf_prosocial.preference import Preference
 
 from .checked import checked
+from .vllm_serve import guided_in_words
 
 # Its own batching calls no logits processor, and would answer unguided.
 _DROPS_GUIDANCE = re.compile(r"--continuous[-_]batching|--cb[-_]")
@@ -48,7 +49,7 @@ def assemble(
     check_strength(beta, None)
     found = checked(base, arm, allow_mismatch)
     source, checkpoint = found.base, found.base.checkpoint()
-    name = f"{Path(source.gguf_file or source.location).name} guided by {preference} at beta {beta:g}"
+    name = f"{Path(source.gguf_file or source.location).name} {guided_in_words(str(preference), beta)}"
     cached = Path(HF_HOME) / "hf_prosocial" / "served" / re.sub(r"[^\w.=]+", "-", name)
     where = cached if folder is None else Path(folder)
     with directory_beside(where, replace=True) as work:

@@ -118,11 +118,16 @@ def vllm_command(
     if "--served-model-name" not in given:
         name = name or checkpoint
         weights = ",".join(one for one in settings["preference"].split(",") if not one.endswith("=0.0"))
-        said = f"{name} guided by {weights} at beta {settings['beta']:g}"
+        said = f"{name} {guided_in_words(weights, settings['beta'])}"
         command += ["--served-model-name", name, said]
     if not any(flag.startswith(_OF_COMPILATION) for flag in given):
         command += ["--compilation-config", '{"cudagraph_mode": "NONE"}']
     return [*command, *flags], {VARIABLE: json.dumps(dict(settings))}
+
+
+def guided_in_words(preference: str, beta: float) -> str:
+    """How requests that ask for nothing are answered, as a model's second name tells it."""
+    return f"guided by {preference} at beta {beta:g}" if beta > 0 else "guided where a request asks"
 
 
 def _written(value: Any) -> list[str]:
