@@ -18,7 +18,8 @@ def run_align(recipe: AlignRecipe, only: Sequence[str], start: str | None) -> No
 
     Args:
         recipe: what to make.
-        only, start: as of `align_base`.
+        only: as of `align_base`.
+        start: likewise.
 
     Raises:
         ProsocialError, OSError: as `align_base`.
