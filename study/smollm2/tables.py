@@ -337,6 +337,7 @@ TABLES = {
             "XSTest's safe prompts refused": both(of_safe("refused"), of_safe(_SECOND)),
             "people turned away": both(reward("refused"), reward(_SECOND)),
         },
+        variants={name: name for name in ("base", "gated", "gated, guided", "gated, PARM", "gated, GenARM")},
     ),
     "gated-by-benchmark": Table("smollm2-gated", {f"{name}": asr(name, digits=True) for name in _FIVE}),
     "safe-set": Table(
