@@ -18,4 +18,6 @@ def run() -> bool:
     adapters = {"released": released_arm()} | ({"shared features": SHARED} if SHARED.is_dir() else {})
     found = held_out(Path("data/preferences/dev.jsonl"), adapters, Path("runs/held_out"))
     found.tell()
+    if "shared features" in adapters:
+        found.less("released", "shared features")
     return report("held_out", [Goal("mean accuracy, the released ARM", float(found.means["released"][0]), ">= 0.66")])

@@ -42,14 +42,17 @@ class HeldOut:
     means: dict[str, np.ndarray]
 
     def tell(self) -> None:
-        """Print each adapter's figures, and its difference to the first one."""
-        first = next(iter(self.won))
+        """Print each adapter's figures."""
         for name, won in self.won.items():
             names = self.pairs.objectives
             parts = [f"{names[at]} {won[self.objective == at].mean():.3f}" for at in range(len(names))]
             print(f"{name}: {said(self.means[name])}; {', '.join(parts)}")
-        for name in list(self.won)[1:]:
-            print(f"{first} less {name}: {said(self.means[first] - self.means[name])}")
+
+    def less(self, one: str, other: str) -> np.ndarray:
+        """The difference of two adapters' means, and that of each resample; printed."""
+        difference = self.means[one] - self.means[other]
+        print(f"{one} less {other}: {said(difference)}")
+        return difference
 
 
 def held_out(dev: Path, adapters: Mapping[str, Path], scores: Path) -> HeldOut:

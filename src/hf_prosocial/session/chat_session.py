@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from hf_prosocial.decoding import GatedModel, ProSocialProcessor
 from hf_prosocial.direg import HarmVector
 from hf_prosocial.errors import ProsocialError
 from hf_prosocial.gate import GatedHarmVector
+from hf_prosocial.io import without_known_warnings
 from hf_prosocial.models import SMOLLM2, find_base, preferred_device, prompt_batch, replies_to
 from hf_prosocial.pblora import tuner_of
 from hf_prosocial.preference import Preference
@@ -150,9 +150,7 @@ class ChatSession:
         elif edit is not None:
             safe = copy.deepcopy(model)
             edit.vector.subtract_from(safe, edit.scale, allow_mismatch="base_weights" in allow_mismatch)
-        with warnings.catch_warnings():
-            # PEFT reads a name that transformers deprecates; there is nothing that a reader of replies could do.
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        with without_known_warnings():
             own = model if arm_base is None else find_base(arm_base).load(model.dtype, device=preferred_device())[0]
             loaded = load_arm(arm or released_arm(), own, tokenizer=tokenizer, allow_mismatch=allow_mismatch)
         return cls(model, safe, tokenizer, loaded, source.description, edit)

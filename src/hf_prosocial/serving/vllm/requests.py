@@ -38,7 +38,7 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
 
     def __init__(self, vllm_config: Any, *runner: Any) -> None:
         self._options = Requests.options = Options.of(vllm_config)
-        self._slots: dict[int, GuidedRequest] = {}
+        self._slots: dict[int, tuple[Tensor, tuple[float, float, float]]] = {}
         Requests._by_engine[_key(vllm_config)] = self
 
     @classmethod
@@ -56,12 +56,8 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
 
     def tensors(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Of the requests in the first slots of the batch: preferences, (count, k), and β, log ε and λ, (count, 3)."""
-        requests = [self._slots[slot] for slot in range(count)]
-        preferences = torch.stack([one.preference.tensor() for one in requests])
-        return preferences.to(device), self._strengths(requests).to(device)
-
-    def _strengths(self, requests: list[GuidedRequest]) -> Tensor:
-        return torch.tensor([strengths_of(one, self._options.vector_scale) for one in requests])
+        preferences, strengths = zip(*(self._slots[slot] for slot in range(count)), strict=True)
+        return torch.stack(preferences).to(device), torch.tensor(strengths, device=device)
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         """Follow the batch."""
@@ -70,7 +66,9 @@ class Requests(LogitsProcessor, SecondLogitsProcessor):
         for slot in batch_update.removed:
             self._slots.pop(slot, None)
         for slot, params, _, _ in batch_update.added:
-            self._slots[slot] = self._options.parse(params.extra_args)
+            request = self._options.parse(params.extra_args)
+            # Once a request, for tensors() is called at every step.
+            self._slots[slot] = request.preference.tensor(), strengths_of(request, self._options.vector_scale)
         for one, other, direction in batch_update.moved:
             mine, theirs = self._slots.pop(one, None), self._slots.pop(other, None)
             if mine is not None:
